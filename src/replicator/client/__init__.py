@@ -1,0 +1,1 @@
+"""Typed clients of the control plane and of a node."""

@@ -1,0 +1,1 @@
+"""What clients do with objects: put, get, range, list, delete."""

@@ -1,0 +1,68 @@
+"""What things may be called: nodes, buckets and objects.
+
+No path is ever built from these names, so the rules protect people and protocols, not the file system.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Self
+
+from replicator.kernel.errors import InvalidRequest
+
+OBJECT_ID_BYTES_MAX = 1024
+_NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class ObjectId(str):
+    """The key of an object in its bucket: UTF-8, 1 to 1,024 bytes, slashes allowed.
+
+    Control characters and the segments `.` and `..` are refused, because clients and proxies on the way
+    rewrite them. Every other character stands for itself: `a//b`, `/a` and `a/` are three objects.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Check `text`; raises `InvalidRequest` that names the rule it breaks."""
+        try:
+            length = len(text.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("an object id must be valid UTF-8") from error
+        if not 1 <= length <= OBJECT_ID_BYTES_MAX:
+            raise InvalidRequest(
+                f"an object id has 1 to {OBJECT_ID_BYTES_MAX} bytes in UTF-8, this one has {length}"
+            )
+        if _CONTROL_CHARACTER.search(text):
+            raise InvalidRequest("an object id may not hold control characters")
+        if any(segment in {".", ".."} for segment in text.split("/")):
+            raise InvalidRequest("an object id may not hold '.' or '..' as a segment")
+        return cls(text)
+
+
+class NodeName(str):
+    """What a node is called: 1 to 63 letters, digits, `.`, `_` and `-`, a letter or digit at both ends."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Check `text`; raises `InvalidRequest`."""
+        if not _NODE_NAME.fullmatch(text):
+            raise InvalidRequest(
+                "a node name has 1 to 63 letters, digits, '.', '_' or '-', "
+                "and begins and ends with a letter or digit",
+                name=text[:80],
+            )
+        return cls(text)
+
+
+class BucketName(str):
+    """What holds objects; `default` is the one of the native API."""
+
+    __slots__ = ()
+
+
+DEFAULT_BUCKET = BucketName("default")

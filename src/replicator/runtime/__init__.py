@@ -1,0 +1,1 @@
+"""What every process needs: bootstrap, logging, metrics, problem+json, name resolution, the server."""

@@ -1,0 +1,69 @@
+"""Serving one ASGI application on one port until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import Any
+
+import uvicorn
+
+from replicator.kernel.errors import InvalidRequest
+
+GRACE_SECONDS = 10
+IDLE_SECONDS = 75
+_BACKLOG = 2048
+
+
+def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
+    """A bound listening socket, so that a taken port is reported before anything else starts.
+
+    Raises:
+        InvalidRequest: the address cannot be bound; names `option`, with which to choose another.
+    """
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise InvalidRequest(f"cannot listen on '{host}': {error.strerror}") from error
+    listener = socket.socket(family, kind, proto)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise InvalidRequest(
+                f"port {port} on {host} is taken by another process; choose another with {option}"
+            ) from error
+        raise InvalidRequest(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def serve(app: Any, listener: socket.socket) -> None:
+    """Run `app` on `listener` until SIGINT or SIGTERM; requests in flight get `GRACE_SECONDS`.
+
+    The application's lifespan brackets everything: it starts before the first request and its end is
+    awaited.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=64 * 1024,
+        backlog=_BACKLOG,
+    )
+    server = uvicorn.Server(config)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve(sockets=[listener]))

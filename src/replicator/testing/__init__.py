@@ -1,0 +1,1 @@
+"""Contract suites, fault injectors and strategies: importable by tests, used by nothing else."""

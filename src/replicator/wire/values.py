@@ -1,0 +1,35 @@
+"""Fields that several messages share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, PlainSerializer, StringConstraints
+
+from replicator.kernel.errors import InvalidRequest
+from replicator.kernel.names import NodeName, ObjectId
+
+
+def _checked(parse: type[NodeName | ObjectId]) -> AfterValidator:
+    def check(text: str) -> str:
+        try:
+            return str(parse.parse(text))
+        except InvalidRequest as error:
+            raise ValueError(error.message) from error
+
+    return AfterValidator(check)
+
+
+NodeNameField = Annotated[str, _checked(NodeName)]
+ObjectIdField = Annotated[str, _checked(ObjectId)]
+HexDigest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+HexVersion = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str)]
+"""A moment in UTC; in JSON as RFC 3339 with milliseconds and `Z`."""
