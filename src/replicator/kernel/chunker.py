@@ -19,19 +19,25 @@ KIB = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunking:
-    """Parameters of the cut, in bytes; kept in every manifest."""
+    """Parameters of the cut, in bytes; kept in every manifest.
+
+    Within the bounds of FastCDC 2020. The minimum is even because the algorithm takes two bytes at a step.
+    """
 
     chunk_bytes_min: int = 16 * KIB
     chunk_bytes_avg: int = 64 * KIB
     chunk_bytes_max: int = 256 * KIB
 
     def __post_init__(self) -> None:
-        if not 64 <= self.chunk_bytes_min <= self.chunk_bytes_avg <= self.chunk_bytes_max <= 16 * KIB * KIB:
+        low, average, high = self.chunk_bytes_min, self.chunk_bytes_avg, self.chunk_bytes_max
+        within = 64 <= low <= KIB * KIB and 256 <= average <= 4 * KIB * KIB and KIB <= high <= 16 * KIB * KIB
+        if not within or not low <= average <= high or low % 2:
             raise InvalidRequest(
-                "chunking wants 64 B <= min <= avg <= max <= 16 MiB",
-                min=self.chunk_bytes_min,
-                avg=self.chunk_bytes_avg,
-                max=self.chunk_bytes_max,
+                "chunking wants an even min of 64 B to 1 MiB, avg of 256 B to 4 MiB, max of 1 KiB to 16 MiB, "
+                "and min <= avg <= max",
+                min=low,
+                avg=average,
+                max=high,
             )
 
 
@@ -61,13 +67,13 @@ class Chunker:
             min_size=chunking.chunk_bytes_min,
             max_size=chunking.chunk_bytes_max,
         )
-        self._tail: bytes | memoryview = b""
+        self._tail = b""
 
     def feed(self, *blocks: bytes | bytearray | memoryview) -> Iterator[memoryview]:
         """The pieces that are certain once `blocks`, one after the other, are known; in order.
 
-        A single block is cut in place where nothing is held back, so it must not change until its pieces
-        have been used. Run the iterator to its end before the next call.
+        A single block is cut in place where nothing is held back, so it must not change until the iterator
+        has ended and its pieces have been used. Run the iterator to its end before the next call.
         """
         parts = (self._tail, *blocks) if self._tail else blocks
         data = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
@@ -75,7 +81,7 @@ class Chunker:
         for cut in self._cdc.cut_buf(data):
             end = cut.offset + cut.length
             if end == len(data) and cut.length < self._chunking.chunk_bytes_max:
-                self._tail = data[cut.offset : end]
+                self._tail = bytes(data[cut.offset : end])
                 return
             yield data[cut.offset : end]
 

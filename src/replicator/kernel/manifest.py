@@ -118,7 +118,9 @@ def decode_manifest(data: bytes, expected: Digest | None = None) -> Manifest:
         raise Corrupt("a manifest with impossible chunking parameters") from error
     body = memoryview(data)[_ROOT.size :]
     if depth == 0:
-        manifest = Manifest(chunking, size, count, entries=_decode_entries(body, chunking))
+        entries = _decode_entries(body)
+        _require(all(ref.length <= high for ref in entries), "chunk lengths")
+        manifest = Manifest(chunking, size, count, entries=entries)
         _require(count == len(manifest.entries), "chunk count")
         _require(size == sum(ref.length for ref in manifest.entries), "object size")
         return manifest
@@ -126,7 +128,11 @@ def decode_manifest(data: bytes, expected: Digest | None = None) -> Manifest:
     pages = tuple(PageRef(Digest(raw), length) for raw, length in _PAGE_REF.iter_unpack(body))
     _require(count > PAGE_ENTRIES and len(pages) == -(-count // PAGE_ENTRIES), "number of pages")
     _require(size == sum(ref.length for ref in pages), "object size")
-    return Manifest(chunking, size, count, pages=pages)
+    manifest = Manifest(chunking, size, count, pages=pages)
+    for index, page in enumerate(pages):
+        rows = page_entry_count(manifest, index)
+        _require(rows <= page.length <= rows * high, "bytes of a page")
+    return manifest
 
 
 def page_entry_count(manifest: Manifest, index: int) -> int:
@@ -148,12 +154,22 @@ def decode_page(data: bytes, manifest: Manifest, index: int) -> tuple[ChunkRef, 
     ref = manifest.pages[index]
     if Digest.of(data) != ref.digest:
         raise Corrupt("a manifest page does not match its digest", digest=str(ref.digest))
-    _require(len(data) >= _PAGE.size, "length of a page")
-    _require(_PAGE.unpack_from(data) == (_PAGE_MAGIC, _FORMAT, bytes(3)), "page header")
-    entries = _decode_entries(memoryview(data)[_PAGE.size :], manifest.chunking)
+    entries = decode_detached_page(data)
+    _require(all(ref.length <= manifest.chunking.chunk_bytes_max for ref in entries), "chunk lengths")
     _require(len(entries) == page_entry_count(manifest, index), "entries in a page")
     _require(sum(entry.length for entry in entries) == ref.length, "bytes of a page")
     return entries
+
+
+def decode_detached_page(data: bytes) -> tuple[ChunkRef, ...]:
+    """The entries of a page whose root is not known: only its form is checked.
+
+    Raises:
+        Corrupt: `data` is no page.
+    """
+    _require(len(data) >= _PAGE.size, "length of a page")
+    _require(_PAGE.unpack_from(data) == (_PAGE_MAGIC, _FORMAT, bytes(3)), "page header")
+    return _decode_entries(memoryview(data)[_PAGE.size :])
 
 
 class ManifestBuilder:
@@ -185,7 +201,7 @@ class ManifestBuilder:
         return full
 
     def finish(self) -> tuple[Manifest, tuple[int, bytes, Sequence[ChunkRef]] | None]:
-        """The manifest, and its last page where it has pages."""
+        """The manifest, and its last page where it has pages; raises `TooLarge` like `add`."""
         if not self._pages:
             return Manifest(self._chunking, self.size, self._count, entries=tuple(self._open)), None
         last = self._close_page()
@@ -201,12 +217,11 @@ class ManifestBuilder:
         return len(self._pages) - 1, encoded, entries
 
 
-def _decode_entries(body: memoryview, chunking: Chunking) -> tuple[ChunkRef, ...]:
+def _decode_entries(body: memoryview) -> tuple[ChunkRef, ...]:
     _require(len(body) % _ENTRY.size == 0, "length of the entries")
     _require(len(body) <= PAGE_ENTRIES * _ENTRY.size, "number of entries")
     entries = tuple(ChunkRef(Digest(raw), length) for raw, length in _ENTRY.iter_unpack(body))
-    if any(not 0 < ref.length <= chunking.chunk_bytes_max for ref in entries):
-        raise Corrupt("a manifest names a chunk of impossible length")
+    _require(all(ref.length > 0 for ref in entries), "chunk lengths")
     return entries
 
 

@@ -49,19 +49,23 @@ class VersionId(bytes):
 
 
 class VersionClock:
-    """Makes version ids for one node. Not thread-safe: one committer owns it."""
+    """Makes version ids for one node. Not thread-safe: one committer owns it.
 
-    def __init__(self, node_name: str) -> None:
+    `stamp` is the clock's state, to be kept and handed in again: 64 bits, milliseconds and counter.
+    """
+
+    def __init__(self, node_name: str, stamp: int = 0) -> None:
         self._node = hashlib.sha256(node_name.encode()).digest()[:8]
-        self._stamp = 0
+        self.stamp = stamp
 
     def next(self, wall_ms: int) -> VersionId:
         """A version id greater than every one made or observed here, whatever `wall_ms` says."""
-        self._stamp = max(self._stamp + 1, wall_ms << _COUNTER_BITS)
-        if self._stamp > _STAMP_MAX:
+        stamp = max(self.stamp + 1, wall_ms << _COUNTER_BITS)
+        if stamp > _STAMP_MAX:
             raise InvalidRequest("the version clock has run out: a version from the far future was accepted")
-        return VersionId(self._stamp.to_bytes(8) + self._node)
+        self.stamp = stamp
+        return VersionId(stamp.to_bytes(8) + self._node)
 
     def observe(self, version: VersionId) -> None:
-        """Never fall behind `version`, made here in an earlier life or by another node."""
-        self._stamp = max(self._stamp, int.from_bytes(version[:8]))
+        """Never fall behind `version`, which another node made."""
+        self.stamp = max(self.stamp, int.from_bytes(version[:8]))

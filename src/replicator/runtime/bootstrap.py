@@ -1,14 +1,16 @@
-"""What a process does before anything else: memory allocator and event loop."""
+"""What a process does before anything else: memory allocator and open files."""
 
 from __future__ import annotations
 
 import ctypes
+import resource
 import sys
 
 # <malloc.h>. Streaming allocates and frees blocks of a mebibyte all the time; by default glibc maps and
 # unmaps each, and page faults then cost more than the copying.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 _MEBIBYTE = 1024 * 1024
+OPEN_FILES_MAX = 65_536
 
 
 def tune_malloc() -> bool:
@@ -31,3 +33,11 @@ def tune_malloc() -> bool:
         _M_ARENA_MAX: 2,
     }
     return all(mallopt(parameter, value) == 1 for parameter, value in wanted.items())
+
+
+def raise_open_files_limit() -> None:
+    """Allow as many open files as this process may have: each connection and each segment is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

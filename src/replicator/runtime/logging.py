@@ -16,7 +16,10 @@ def configure_logging(*, level: LogLevel = "info", style: LogFormat = "auto", **
     """Send events to standard error; `fields` (process, node …) stand in every event."""
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # The default formatter prints local variables, and with them secrets.
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if text
         else structlog.processors.JSONRenderer()
     )
@@ -47,7 +50,7 @@ class _ToStructlog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(
-            record.levelno,
+            min(record.levelno // 10 * 10, logging.CRITICAL),  # structlog knows the standard levels alone
             "library.log",
             logger=record.name,
             text=record.getMessage(),

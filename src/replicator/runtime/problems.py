@@ -17,7 +17,7 @@ from replicator.wire.problem import MEDIA_TYPE, Problem, make_problem, problem_o
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "An error, as problem+json (RFC 9457).",
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
     }
 }
 

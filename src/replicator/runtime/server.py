@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import socket
 from typing import Any
 
@@ -14,6 +15,8 @@ from replicator.kernel.errors import InvalidRequest
 GRACE_SECONDS = 10
 IDLE_SECONDS = 75
 _BACKLOG = 2048
+_PORT_MAX = 65_535
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
@@ -22,12 +25,16 @@ def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
     Raises:
         InvalidRequest: the address cannot be bound; names `option`, with which to choose another.
     """
+    if not 0 <= port <= _PORT_MAX:
+        raise InvalidRequest(f"{port} is no port: {option} takes 0 to {_PORT_MAX}")
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
         raise InvalidRequest(f"cannot listen on '{host}': {error.strerror}") from error
+    except UnicodeError as error:
+        raise InvalidRequest(f"cannot listen on '{host}': not a valid host name") from error
     listener = socket.socket(family, kind, proto)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -44,7 +51,7 @@ def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
 
 
 def serve(app: Any, listener: socket.socket) -> None:
-    """Run `app` on `listener` until SIGINT or SIGTERM; requests in flight get `GRACE_SECONDS`.
+    """Run `app` on `listener` until SIGINT or SIGTERM, then return; requests in flight get `GRACE_SECONDS`.
 
     The application's lifespan brackets everything: it starts before the first request and its end is
     awaited.
@@ -65,5 +72,12 @@ def serve(app: Any, listener: socket.socket) -> None:
         backlog=_BACKLOG,
     )
     server = uvicorn.Server(config)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve(sockets=[listener]))
+    # uvicorn raises the signal anew once it has shut down. Under the default handlers that would end the
+    # process inside this call, before the caller has closed what it opened.
+    previous = {ending: signal.signal(ending, server.handle_exit) for ending in _ENDING}
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(server.serve(sockets=[listener]))
+    finally:
+        for ending, handler in previous.items():
+            signal.signal(ending, handler)

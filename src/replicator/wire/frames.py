@@ -50,13 +50,16 @@ def decode_frame(header: bytes | bytearray | memoryview, *, payload_bytes_max: i
     """The frame that `header` announces.
 
     Raises:
-        BrokenPeer: unknown status or codec, a payload above the bound, or one where none may be.
+        BrokenPeer: the header is cut short, its status or codec is unknown, or its payload is above the
+            bound, empty for a chunk, or not empty for anything else.
     """
+    if len(header) != FRAME_BYTES:
+        raise BrokenPeer(f"a chunk frame's header ended after {len(header)} of {FRAME_BYTES} bytes")
     digest, status, codec, zero, length = _FRAME.unpack(header)
     if codec != CODEC_NONE or zero != 0 or status not in FrameStatus.__members__.values():
-        raise BrokenPeer("a chunk frame this release does not know", status=status, codec=codec)
-    if length > payload_bytes_max or (status != FrameStatus.CHUNK and length):
-        raise BrokenPeer(f"a chunk frame announces {length} bytes", status=status)
+        raise BrokenPeer("a chunk frame this release does not know", frame_status=status, codec=codec)
+    if length > payload_bytes_max or (status == FrameStatus.CHUNK) != (length > 0):
+        raise BrokenPeer(f"a chunk frame announces {length} bytes", frame_status=status)
     return Frame(Digest(digest), FrameStatus(status), length)
 
 

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, JsonValue
 
 from replicator.wire.values import NodeNameField, Timestamp
 
 NodeStatus = Literal["connected", "disconnected"]
+
+
+_NODE_EXAMPLE: dict[str, JsonValue] = {
+    "name": "node1",
+    "base_url": "http://node1:9001",
+    "status": "connected",
+    "boot_id": "5f1c7a90d2e84b36",
+    "release": "0.1.0",
+    "problem": None,
+    "registered_at": "2025-06-01T12:00:00.000Z",
+    "updated_at": "2025-06-01T12:00:00.000Z",
+    "seen_at": "2025-06-01T12:03:20.500Z",
+}
 
 
 class RegisterNode(BaseModel):
@@ -25,6 +38,8 @@ class RegisterNode(BaseModel):
 class NodeView(BaseModel):
     """A node."""
 
+    model_config = ConfigDict(json_schema_extra={"example": _NODE_EXAMPLE})
+
     name: str
     base_url: str
     status: NodeStatus = Field(description="Whether it has a live session.")
@@ -38,6 +53,8 @@ class NodeView(BaseModel):
 
 class NodePage(BaseModel):
     """Nodes by name."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"nodes": [_NODE_EXAMPLE], "next_cursor": None}})
 
     nodes: list[NodeView]
     next_cursor: str | None = Field(None, description="Pass as `cursor` for the next page; null at the end.")

@@ -1,23 +1,36 @@
 """What nodes and the control plane say to each other.
 
-A node opens a session and polls it; everything the control plane wants travels in replies, so it works
-through NAT. Writes are fenced: a result counts only if its task is leased to this very (epoch, boot_id).
+A node opens a session and polls it, one poll at a time; everything the control plane wants travels in replies,
+so it works through NAT. Writes are fenced: a result counts only if its task is leased to this very (epoch,
+boot_id). Any message may be lost or come twice, so what a reply says is said again until the node's polls
+show that it was heard: a node ignores an assignment whose (task_id, epoch) it has already.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, StringConstraints
 
 from replicator.wire.values import HexDigest, HexVersion, NodeNameField, ObjectIdField
 
-BootId = str
+INTEGER_MAX = 2**63 - 1
+BYTES_MAX = 2**53 - 1
+"""What every reader of JSON keeps exact."""
+
+BootId = Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[!-~]+$")]
+RowId = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
+Epoch = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
+Amount = Annotated[int, Field(ge=0, le=BYTES_MAX)]
 ErrorClass = Literal["transient", "throttled", "node-down", "permanent"]
 
 POLL_SECONDS_MAX = 30.0
 RESULTS_MAX = 256
 TASKS_MAX = 64
+
+
+def _storable(text: object) -> object:
+    return text.encode(errors="replace").decode() if isinstance(text, str) else text
 
 
 class ErrorInfo(BaseModel):
@@ -26,22 +39,24 @@ class ErrorInfo(BaseModel):
     model_config = ConfigDict(populate_by_name=True)
 
     error_class: ErrorClass = Field(alias="class", description="What may be done about it.")
-    code: str = Field(description="Stable kebab-case name of the error.", examples=["not-found"])
-    message: str = Field(max_length=2000)
+    code: Annotated[str, BeforeValidator(_storable)] = Field(
+        max_length=100, description="Stable kebab-case name of the error.", examples=["not-found"]
+    )
+    message: Annotated[str, BeforeValidator(_storable)] = Field(max_length=2000)
 
 
 class Transfer(BaseModel):
     """Bytes and objects of one attempt or job; `bytes_logical = bytes_transferred + bytes_deduplicated`
     and `objects_planned = objects_verified + objects_skipped + objects_failed` once it has ended."""
 
-    objects_planned: int = Field(0, ge=0)
-    objects_verified: int = Field(0, ge=0, description="Arrived and committed.")
-    objects_skipped: int = Field(0, ge=0, description="The destination already had them.")
-    objects_failed: int = Field(0, ge=0)
-    bytes_logical: int = Field(0, ge=0, description="Length of the objects.")
-    bytes_transferred: int = Field(0, ge=0, description="Chunk bytes that arrived and were kept.")
-    bytes_deduplicated: int = Field(0, ge=0, description="Bytes that were there already.")
-    bytes_wire: int = Field(0, ge=0, description="Bytes received from peers, framing included.")
+    objects_planned: Amount = 0
+    objects_verified: Amount = Field(0, description="Arrived and committed.")
+    objects_skipped: Amount = Field(0, description="The destination already had them.")
+    objects_failed: Amount = 0
+    bytes_logical: Amount = Field(0, description="Length of the objects.")
+    bytes_transferred: Amount = Field(0, description="Chunk bytes that arrived and were kept.")
+    bytes_deduplicated: Amount = Field(0, description="Bytes that were there already.")
+    bytes_wire: Amount = Field(0, description="Bytes received from peers, framing included.")
 
 
 class TaskSource(BaseModel):
@@ -52,11 +67,11 @@ class TaskSource(BaseModel):
 
 
 class TaskAssignment(BaseModel):
-    """A task leased to a node: pull one object."""
+    """A task leased to a node: pull one object. Sent again until the node reports it running or ended."""
 
-    task_id: int
-    job_id: int
-    epoch: int = Field(description="Fencing token; repeated in all that is said about this attempt.")
+    task_id: RowId
+    job_id: RowId
+    epoch: Epoch = Field(description="Fencing token; repeated in all that is said about this attempt.")
     attempt: int = Field(ge=1)
     kind: Literal["pull"] = "pull"
     source: TaskSource
@@ -66,16 +81,16 @@ class TaskAssignment(BaseModel):
 class TaskProgress(BaseModel):
     """How far a running attempt has come."""
 
-    task_id: int
-    epoch: int
+    task_id: RowId
+    epoch: Epoch
     transfer: Transfer
 
 
 class TaskResult(BaseModel):
     """How an attempt ended. Sent until the control plane has acknowledged it."""
 
-    task_id: int
-    epoch: int
+    task_id: RowId
+    epoch: Epoch
     boot_id: BootId
     outcome: Literal["succeeded", "failed", "cancelled"]
     transfer: Transfer
@@ -87,17 +102,28 @@ class TaskResult(BaseModel):
 class TaskRef(BaseModel):
     """One attempt, named."""
 
-    task_id: int
-    epoch: int
+    task_id: RowId
+    epoch: Epoch
 
 
 class OpenSession(BaseModel):
     """`POST /sessions`: a process of node `node` has started, or lost its session."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "node": "node2",
+                "boot_id": "5f1c7a90d2e84b36",
+                "base_url": "http://node2:9002",
+                "release": "0.1.0",
+            }
+        }
+    )
+
     node: NodeNameField
-    boot_id: BootId = Field(min_length=8, max_length=64, description="Random, one per process life.")
+    boot_id: BootId = Field(description="Random, one per process life.")
     base_url: HttpUrl = Field(description="Where this node can be reached, as far as it knows.")
-    release: str = Field(max_length=40)
+    release: str = Field(max_length=40, pattern=r"^[!-~]+$")
     results: list[TaskResult] = Field(
         default_factory=list, max_length=RESULTS_MAX, description="Outbox left by an earlier life."
     )
@@ -105,6 +131,17 @@ class OpenSession(BaseModel):
 
 class SessionOpened(BaseModel):
     """The session, until `lease_seconds` pass without a poll."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "session_id": "0f3a9c1be2d84756a1b2c3d4e5f60718",
+                "lease_seconds": 15.0,
+                "poll_seconds": 10.0,
+                "acknowledged": [],
+            }
+        }
+    )
 
     session_id: str
     lease_seconds: float
@@ -115,6 +152,10 @@ class SessionOpened(BaseModel):
 class Poll(BaseModel):
     """`POST /sessions/{session_id}/poll`: renews the session and every lease it holds."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"boot_id": "5f1c7a90d2e84b36", "wait_seconds": 10, "capacity": 4}}
+    )
+
     boot_id: BootId
     wait_seconds: float = Field(0, ge=0, le=POLL_SECONDS_MAX)
     capacity: int = Field(ge=0, le=TASKS_MAX, description="Tasks the node could start now.")
@@ -124,6 +165,27 @@ class Poll(BaseModel):
 
 class PollReply(BaseModel):
     """What the control plane wants done. Answers at once when anything was acknowledged."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "tasks": [
+                    {
+                        "task_id": 1,
+                        "job_id": 1,
+                        "epoch": 1,
+                        "attempt": 1,
+                        "kind": "pull",
+                        "source": {"node": "node1", "base_url": "http://node1:9001"},
+                        "object_id": "demo.bin",
+                    }
+                ],
+                "cancel": [],
+                "abandon": [],
+                "acknowledged": [],
+            }
+        }
+    )
 
     tasks: list[TaskAssignment] = Field(default_factory=list)
     cancel: list[TaskRef] = Field(default_factory=list, description="Stop these and report `cancelled`.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, PlainSerializer, StringConstraints, WithJsonSchema
 
 from replicator.kernel.errors import InvalidRequest
 from replicator.kernel.names import NodeName, ObjectId
@@ -31,5 +31,9 @@ def _rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Timestamp = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str)]
-"""A moment in UTC; in JSON as RFC 3339 with milliseconds and `Z`."""
+Timestamp = Annotated[
+    AwareDatetime,
+    PlainSerializer(_rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A moment with its time zone; in JSON as RFC 3339 in UTC, with milliseconds and `Z`."""

@@ -1,0 +1,142 @@
+"""`/chunks/{digest}` and the batch that pulls use, `POST /chunks/fetch`. On bare ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+
+from replicator.data_plane.api.exchange import Exchange
+from replicator.data_plane.objects.service import BLOCK_BYTES, Batch, ObjectService
+from replicator.kernel.digest import DIGEST_BYTES, Digest
+from replicator.kernel.errors import Corrupt, DigestMismatch, InvalidRequest, NotFound
+from replicator.kernel.manifest import ChunkRef
+from replicator.wire import frames
+from replicator.wire.frames import FRAME_BYTES, FrameStatus
+
+PREFIX = b"/chunks/"
+FETCH_PATH = b"/chunks/fetch"
+METHODS = "GET, HEAD, PUT"
+
+
+class ChunkRoutes:
+    """Answers requests below `/chunks/`."""
+
+    def __init__(self, service: ObjectService) -> None:
+        self._service = service
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one request; errors of the tree travel to the caller."""
+        if exchange.path == FETCH_PATH:
+            if exchange.method == "POST":
+                await self._fetch(exchange)
+            else:
+                await exchange.respond_method_not_allowed("POST")
+            return
+        digest = Digest.parse(exchange.path[len(PREFIX) :].decode("ascii", "replace"))
+        match exchange.method:
+            case "GET" | "HEAD":
+                await self._get(exchange, digest)
+            case "PUT":
+                await self._put(exchange, digest)
+            case _:
+                await exchange.respond_method_not_allowed(METHODS)
+
+    async def _get(self, exchange: Exchange, digest: Digest) -> None:
+        length = self._service.store.locate([digest])[0]
+        if length is None:
+            raise NotFound(f"chunk {digest} is not on this node", digest=str(digest))
+        sent = [
+            (b"content-type", b"application/octet-stream"),
+            (b"content-length", b"%d" % length),
+            (b"etag", f'"{digest}"'.encode()),
+            (b"cache-control", b"public, max-age=31536000, immutable"),
+        ]
+        if exchange.method == "HEAD":
+            await exchange.respond_empty(HTTPStatus.OK, sent)
+            return
+        batch = Batch([ChunkRef(digest, length)], 0, length)
+        async for _, block in self._service.read_ahead(iter([batch])):
+            await exchange.start(HTTPStatus.OK, sent)
+            await exchange.send(block, more=False)
+
+    async def _put(self, exchange: Exchange, digest: Digest) -> None:
+        body = await exchange.short_body(self._service.store.chunking.chunk_bytes_max)
+        if not body:
+            raise InvalidRequest("a chunk has at least one byte")
+        actual = Digest.of(body)
+        if actual != digest:
+            raise DigestMismatch(
+                "the body does not hash to the digest in the path; nothing was kept",
+                expected=str(digest),
+                actual=str(actual),
+            )
+        new = await self._service.put_chunk(digest, body)
+        await exchange.respond_empty(
+            HTTPStatus.CREATED if new else HTTPStatus.NO_CONTENT, [(b"content-length", b"0")] if new else []
+        )
+
+    async def _fetch(self, exchange: Exchange) -> None:
+        wanted = frames.decode_wanted(await exchange.short_body(frames.FETCH_DIGESTS_MAX * DIGEST_BYTES))
+        lengths = self._service.store.locate(wanted)
+        total = sum(FRAME_BYTES + (length or 0) for length in lengths)
+        await exchange.start(
+            HTTPStatus.OK,
+            [
+                (b"content-type", frames.MEDIA_TYPE.encode()),
+                (b"content-length", b"%d" % total),
+            ],
+        )
+        remaining = total
+        for present, run in _runs(list(zip(wanted, lengths, strict=True))):
+            if not present:
+                block = b"".join(frames.encode_frame(ref.digest, FrameStatus.MISSING, 0) for ref in run)
+                remaining -= len(block)
+                await exchange.send(block, more=remaining > 0)
+                continue
+            remaining = await self._send_chunks(exchange, run, remaining)
+
+    async def _send_chunks(self, exchange: Exchange, run: Sequence[ChunkRef], remaining: int) -> int:
+        try:
+            async for batch, block in self._service.read_ahead(_batches(run), gap=FRAME_BYTES):
+                at = 0
+                for ref in batch.refs:
+                    block[at : at + FRAME_BYTES] = frames.encode_frame(
+                        ref.digest, FrameStatus.CHUNK, ref.length
+                    )
+                    at += FRAME_BYTES + ref.length
+                remaining -= len(block)
+                await exchange.send(block, more=remaining > 0)
+        except Corrupt as error:
+            # Says which chunk it was, and then the response is cut short by the error that travels on.
+            if "digest" in error.data:
+                broken = Digest.parse(error.data["digest"])
+                await exchange.send(frames.encode_frame(broken, FrameStatus.CORRUPT, 0), more=True)
+            raise
+        return remaining
+
+
+def _runs(located: list[tuple[Digest, int | None]]) -> Iterator[tuple[bool, list[ChunkRef]]]:
+    """Neighbours that are all here, or all missing."""
+    run: list[ChunkRef] = []
+    present = False
+    for digest, length in located:
+        if run and present != (length is not None):
+            yield present, run
+            run = []
+        present = length is not None
+        run.append(ChunkRef(digest, length or 0))
+    if run:
+        yield present, run
+
+
+def _batches(run: Sequence[ChunkRef]) -> Iterator[Batch]:
+    refs: list[ChunkRef] = []
+    length = 0
+    for ref in run:
+        refs.append(ref)
+        length += ref.length
+        if length >= BLOCK_BYTES:
+            yield Batch(refs, 0, length)
+            refs, length = [], 0
+    if refs:
+        yield Batch(refs, 0, length)

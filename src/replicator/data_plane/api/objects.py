@@ -1,0 +1,126 @@
+"""`/objects/{object_id}`: upload, download, delete. On bare ASGI."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+
+from replicator.data_plane.api import headers
+from replicator.data_plane.api.exchange import Exchange, HeaderList
+from replicator.data_plane.api.headers import ByteRange
+from replicator.data_plane.metrics import NodeMetrics
+from replicator.data_plane.objects.service import BLOCK_BYTES, ObjectService
+from replicator.data_plane.ports import Version
+from replicator.kernel.errors import NotFound, PreconditionFailed
+from replicator.kernel.names import ObjectId
+from replicator.wire.objects import ObjectInfo, PutResult
+
+PREFIX = b"/objects/"
+METHODS = "GET, HEAD, PUT, DELETE"
+
+
+def describe(version: Version) -> ObjectInfo:
+    """A version as the API shows it."""
+    return ObjectInfo(
+        object_id=version.object_id,
+        version=str(version.version),
+        size=version.size,
+        etag=headers.etag_of(version.manifest),
+        manifest=str(version.manifest),
+        content_type=version.content_type,
+        created_at=datetime.fromtimestamp(version.version.wall_ms / 1000, UTC),
+    )
+
+
+class ObjectRoutes:
+    """Answers requests below `/objects/`."""
+
+    def __init__(self, service: ObjectService, metrics: NodeMetrics) -> None:
+        self._service = service
+        self._new_bytes = metrics.ingested_bytes.labels("new")
+        self._duplicate_bytes = metrics.ingested_bytes.labels("duplicate")
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one request; errors of the tree travel to the caller."""
+        object_id = headers.parse_object_id(exchange.path[len(PREFIX) :])
+        match exchange.method:
+            case "PUT":
+                await self._put(exchange, object_id)
+            case "GET" | "HEAD":
+                await self._get(exchange, object_id)
+            case "DELETE":
+                await self._service.delete(object_id, headers.put_condition(exchange.headers))
+                await exchange.respond_empty(HTTPStatus.NO_CONTENT, [])
+            case _:
+                await exchange.respond_method_not_allowed(METHODS)
+
+    async def _put(self, exchange: Exchange, object_id: ObjectId) -> None:
+        stored = await self._service.put(
+            object_id,
+            exchange.body(BLOCK_BYTES),
+            content_type=headers.content_type(exchange.headers),
+            condition=headers.put_condition(exchange.headers),
+            expected=headers.expected_digest(exchange.headers),
+        )
+        version = stored.version
+        answer = PutResult.model_construct(
+            **dict(describe(version)),
+            chunks=version.chunk_count,
+            chunks_new=stored.added.chunks,
+            bytes_new=stored.added.bytes,
+        )
+        self._new_bytes.inc(stored.added.bytes)
+        self._duplicate_bytes.inc(version.size - stored.added.bytes)
+        status = HTTPStatus.CREATED if stored.replaced is None else HTTPStatus.OK
+        await exchange.respond_json(status, answer, _version_headers(version))
+
+    async def _get(self, exchange: Exchange, object_id: ObjectId) -> None:
+        version = self._service.head(object_id)
+        if version is None:
+            raise NotFound(f"there is no object '{object_id}' on this node", object_id=str(object_id))
+        asked = exchange.headers
+        if b"if-match" in asked and not headers.matches(asked[b"if-match"], version.manifest, weak=False):
+            raise PreconditionFailed("the object has another entity tag", version=str(version.version))
+        if b"if-none-match" in asked and headers.matches(
+            asked[b"if-none-match"], version.manifest, weak=True
+        ):
+            await exchange.respond_empty(HTTPStatus.NOT_MODIFIED, _version_headers(version))
+            return
+        wanted = headers.parse_range(asked, version.manifest, version.size)
+        status = HTTPStatus.OK if wanted is None else HTTPStatus.PARTIAL_CONTENT
+        span = wanted or ByteRange(0, version.size, version.size)
+        sent = _version_headers(version)
+        sent += [
+            (b"content-type", version.content_type.encode()),
+            (b"content-length", b"%d" % (span.stop - span.start)),
+            (b"accept-ranges", b"bytes"),
+        ]
+        if wanted is not None:
+            sent.append((b"content-range", wanted.content_range))
+        if exchange.method == "HEAD":
+            await exchange.respond_empty(status, sent)
+        else:
+            await self._stream(exchange, version, span, status, sent)
+
+    async def _stream(
+        self, exchange: Exchange, version: Version, span: ByteRange, status: int, sent: HeaderList
+    ) -> None:
+        # Not begun before the first block has passed its check: until then an error is still a status.
+        remaining = span.stop - span.start
+        async for block in self._service.read(version, span.start, span.stop):
+            if not exchange.started:
+                await exchange.start(status, sent)
+            remaining -= len(block)
+            await exchange.send(block, more=remaining > 0)
+        if not exchange.started:
+            await exchange.respond_empty(status, sent)
+
+
+def _version_headers(version: Version) -> HeaderList:
+    modified = datetime.fromtimestamp(version.version.wall_ms // 1000, UTC)
+    return [
+        (b"etag", headers.etag_of(version.manifest).encode()),
+        (b"last-modified", format_datetime(modified, usegmt=True).encode()),
+        (b"x-replicator-version", str(version.version).encode()),
+    ]

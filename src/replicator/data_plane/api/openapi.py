@@ -1,0 +1,111 @@
+"""OpenAPI of the paths that FastAPI does not serve: objects and chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from replicator.runtime.problems import PROBLEM_RESPONSES
+from replicator.wire.frames import MEDIA_TYPE as CHUNKS_MEDIA_TYPE
+from replicator.wire.objects import PutResult
+
+_BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_OBJECT_ID = {
+    "name": "object_id",
+    "in": "path",
+    "required": True,
+    "description": "UTF-8, 1 to 1,024 bytes, percent-encoded; slashes may stand as they are.",
+    "schema": {"type": "string"},
+    "example": "models/v1/weights.bin",
+}
+_DIGEST = {
+    "name": "digest",
+    "in": "path",
+    "required": True,
+    "description": "SHA-256 of the chunk, 64 lowercase hexadecimal digits.",
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+}
+
+
+def bare_paths() -> dict[str, Any]:
+    """The `paths` members for `/objects/{object_id}`, `/chunks/{digest}` and `/chunks/fetch`."""
+    return {
+        "/objects/{object_id}": {"parameters": [_OBJECT_ID], **_object_operations()},
+        "/chunks/{digest}": {"parameters": [_DIGEST], **_chunk_operations()},
+        "/chunks/fetch": {"post": _fetch_operation()},
+    }
+
+
+def _object_operations() -> dict[str, Any]:
+    conditions = [_header("If-Match"), _header("If-None-Match")]
+    ranges = [_header("Range"), _header("If-Range")]
+    digests = [_header("Content-Digest"), _header("Repr-Digest")]
+    stored = {"content": {"application/json": {"schema": PutResult.model_json_schema()}}}
+    return {
+        "put": _operation(
+            "Store an object",
+            "Streams a body of any length; answered once it is durable.",
+            {"201": {"description": "Stored.", **stored}, "200": {"description": "Replaced.", **stored}},
+            parameters=[*conditions, *digests],
+            requestBody={"required": True, "content": {"application/octet-stream": _BYTES}},
+        ),
+        "get": _operation(
+            "Read an object",
+            "Every byte is checked before it leaves. A response that ends short met a corrupt chunk.",
+            {
+                "200": {"description": "The bytes.", "content": {"application/octet-stream": _BYTES}},
+                "206": {"description": "A range.", "content": {"application/octet-stream": _BYTES}},
+                "304": {"description": "Not modified."},
+            },
+            parameters=[*conditions, *ranges],
+        ),
+        "head": _operation(
+            "Describe an object", "As GET, without the bytes.", {"200": {"description": "Headers."}}
+        ),
+        "delete": _operation(
+            "Delete an object",
+            "Removes the latest version.",
+            {"204": {"description": "Deleted."}},
+            parameters=conditions,
+        ),
+    }
+
+
+def _chunk_operations() -> dict[str, Any]:
+    return {
+        "get": _operation(
+            "Read a chunk",
+            "The bytes, checked.",
+            {"200": {"description": "The bytes.", "content": {"application/octet-stream": _BYTES}}},
+        ),
+        "head": _operation("Is a chunk here", "Its length.", {"200": {"description": "It is here."}}),
+        "put": _operation(
+            "Store a chunk",
+            "400 unless the body hashes to the digest.",
+            {"201": {"description": "Stored."}, "204": {"description": "It was here."}},
+            requestBody={"required": True, "content": {"application/octet-stream": _BYTES}},
+        ),
+    }
+
+
+def _fetch_operation() -> dict[str, Any]:
+    return _operation(
+        "Fetch many chunks",
+        "The body is a run of 32-byte digests, the answer one framed stream of the chunks in that order.",
+        {"200": {"description": "Frames.", "content": {CHUNKS_MEDIA_TYPE: _BYTES}}},
+        requestBody={"required": True, "content": {"application/octet-stream": _BYTES}},
+    )
+
+
+def _operation(summary: str, description: str, responses: dict[str, Any], **rest: Any) -> dict[str, Any]:
+    tag = "chunks" if "chunk" in summary.lower() else "objects"
+    return {
+        "tags": [tag],
+        "summary": summary,
+        "description": description,
+        "responses": {**responses, **PROBLEM_RESPONSES},
+        **rest,
+    }
+
+
+def _header(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}

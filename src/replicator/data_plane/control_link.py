@@ -1,0 +1,169 @@
+"""The session with the control plane: reports progress and results, takes tasks.
+
+One poll at a time. It waits at the control plane for something to do; a result that becomes ready meanwhile
+interrupts it, which is harmless because the control plane repeats what was not heard. While no control plane
+can be reached pulls go on, and their results wait in the outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from replicator import __version__
+from replicator.client.sessions import SessionClient
+from replicator.data_plane.metrics import NodeMetrics
+from replicator.data_plane.replication.runner import TaskRunner
+from replicator.kernel.errors import Conflict, Fenced, NotFound, ReplicatorError
+from replicator.runtime.logging import get_logger
+from replicator.wire.sessions import (
+    RESULTS_MAX,
+    TASKS_MAX,
+    JoinReply,
+    JoinRequest,
+    OpenSession,
+    Poll,
+    SessionOpened,
+)
+
+log = get_logger()
+PROGRESS_SECONDS = 1.0
+_RETRY_SECONDS_MAX = 15.0
+
+
+class ControlLink:
+    """Keeps a session with one control plane.
+
+    Args:
+        fixed_url: the control plane this node was told to join at its start; no other is accepted.
+        rng: spreads the retries of many nodes.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        boot_id: str,
+        base_url: str,
+        fixed_url: str | None,
+        metrics: NodeMetrics,
+        rng: random.Random,
+    ) -> None:
+        self._node = node
+        self._boot_id = boot_id
+        self._base_url = base_url
+        self._fixed_url = fixed_url
+        self._metrics = metrics
+        self._rng = rng
+        self._url = fixed_url
+        self._told = asyncio.Event()
+        self._result_ready = asyncio.Event()
+
+    def join(self, request: JoinRequest) -> JoinReply:
+        """Open a session with the control plane that `request` names, leaving any other.
+
+        Raises:
+            Conflict: this is another node, or it was told at its start which control plane to join.
+        """
+        if request.node != self._node:
+            raise Conflict(
+                f"this is node '{self._node}', not '{request.node}': correct the base_url or the name",
+                node=self._node,
+            )
+        url = str(request.control_plane_url).rstrip("/")
+        if self._fixed_url is not None and url != self._fixed_url:
+            raise Conflict(
+                f"node '{self._node}' was started with --control-plane {self._fixed_url} and joins no other",
+                node=self._node,
+            )
+        if url != self._url:
+            log.info("session.told", control_plane=url)
+        self._url = url
+        self._told.set()
+        return JoinReply(node=self._node, boot_id=self._boot_id)
+
+    def result_ready(self) -> None:
+        """A result waits: report it now rather than with the next poll."""
+        self._result_ready.set()
+
+    async def run(self, runner: TaskRunner) -> None:
+        """Keep a session until cancelled."""
+        failures = 0
+        while True:
+            if self._url is None:
+                await self._told.wait()
+            self._told.clear()
+            assert self._url is not None
+            began = asyncio.get_running_loop().time()
+            try:
+                async with SessionClient(self._url) as client:
+                    await self._hold_session(client, runner)
+            except (Fenced, NotFound) as error:
+                log.info("session.ended", control_plane=self._url, reason=error.message)
+            except ReplicatorError as error:
+                log.warning("session.lost", control_plane=self._url, reason=error.message)
+            finally:
+                self._metrics.session.set(0)
+            lasted = asyncio.get_running_loop().time() - began
+            failures = 0 if lasted > _RETRY_SECONDS_MAX else failures + 1
+            await self._pause(failures)
+
+    async def _pause(self, failures: int) -> None:
+        """Wait before the next try, but not once told to join."""
+        try:
+            async with asyncio.timeout(
+                self._rng.uniform(0, min(_RETRY_SECONDS_MAX, 0.5 * 2 ** min(failures, 6)))
+            ):
+                await self._told.wait()
+        except TimeoutError:
+            return
+
+    async def _hold_session(self, client: SessionClient, runner: TaskRunner) -> None:
+        results = runner.results(RESULTS_MAX)
+        session = await client.open(
+            OpenSession.model_validate(
+                {
+                    "node": self._node,
+                    "boot_id": self._boot_id,
+                    "base_url": self._base_url,
+                    "release": __version__,
+                    "results": results,
+                }
+            )
+        )
+        await runner.acknowledge(session.acknowledged)
+        self._metrics.session.set(1)
+        log.info("session.opened", control_plane=client.base_url, session=session.session_id)
+        url = self._url
+        while self._url == url:
+            await self._poll(client, session, runner)
+
+    async def _poll(self, client: SessionClient, session: SessionOpened, runner: TaskRunner) -> None:
+        self._result_ready.clear()
+        running = runner.progress()
+        results = runner.results(RESULTS_MAX)
+        message = Poll(
+            boot_id=self._boot_id,
+            wait_seconds=0 if results else PROGRESS_SECONDS if running else session.poll_seconds,
+            capacity=min(runner.capacity, TASKS_MAX),
+            running=running,
+            results=results,
+        )
+        polling = asyncio.create_task(client.poll(session.session_id, message))
+        interrupted = asyncio.create_task(self._result_ready.wait())
+        try:
+            await asyncio.wait([polling, interrupted], return_when=asyncio.FIRST_COMPLETED)
+            if not polling.done():
+                return
+            reply = polling.result()
+        finally:
+            polling.cancel()
+            interrupted.cancel()
+            await asyncio.wait([polling, interrupted])
+        for ref in reply.cancel:
+            runner.cancel(ref)
+        for ref in reply.abandon:
+            runner.abandon(ref)
+        for assignment in reply.tasks:
+            runner.start(assignment)
+        await runner.acknowledge(reply.acknowledged)

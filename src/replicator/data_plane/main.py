@@ -1,0 +1,197 @@
+"""`replicator node`: the composition root of a data-plane process."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import random
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from replicator.data_plane.api.app import NodeApp
+from replicator.data_plane.api.rest import make_rest
+from replicator.data_plane.control_link import ControlLink
+from replicator.data_plane.metrics import NodeMetrics
+from replicator.data_plane.objects.service import ObjectService
+from replicator.data_plane.ports import Store
+from replicator.data_plane.replication.http_peer import HttpPeer
+from replicator.data_plane.replication.runner import TaskRunner
+from replicator.data_plane.settings import NodeSettings
+from replicator.data_plane.settling import LoopSettler
+from replicator.data_plane.storage.rocks_catalog import RocksCatalog
+from replicator.data_plane.storage.store import OpenedStore, open_store
+from replicator.kernel.chunker import require_native_chunker
+from replicator.kernel.errors import ReplicatorError, StoreFailed, Unavailable
+from replicator.runtime.bootstrap import raise_open_files_limit, tune_malloc
+from replicator.runtime.clock import SystemClock
+from replicator.runtime.logging import configure_logging, get_logger
+from replicator.runtime.server import bind, serve
+from replicator.wire.sessions import JoinReply, JoinRequest
+
+log = get_logger()
+cli = typer.Typer(add_completion=False, rich_markup_mode="rich")
+_HELP = """Run a data-plane node: one store, an object API, and pulls from other nodes.
+
+Examples:
+
+  replicator node --name node1 --data-dir ./node1 --port 9001
+
+  replicator node --name node2 --data-dir ./node2 --port 9002 --control-plane http://localhost:8000
+
+Every setting can be given as a REPLICATOR_NODE_… variable; docs/settings.md lists them.
+"""
+
+
+class Node:
+    """What lives on the event loop of the process: the object service, the tasks, the session."""
+
+    def __init__(self, settings: NodeSettings, store: Store, metrics: NodeMetrics) -> None:
+        self._settings = settings
+        self._store = store
+        self._metrics = metrics
+        self._link: ControlLink | None = None
+        rest = make_rest(
+            name=settings.name, store=store, metrics=metrics, join=self._join, lifespan=self._lifespan
+        )
+        self.app = NodeApp(
+            rest,
+            metrics=metrics,
+            requests_max=settings.requests_max,
+            stall_timeout_s=settings.stall_timeout_s,
+        )
+
+    def _join(self, request: JoinRequest) -> JoinReply:
+        if self._link is None:
+            raise Unavailable("this node is starting; retry shortly")
+        return self._link.join(request)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        settings, clock = self._settings, SystemClock()
+        boot_id = secrets.token_hex(8)
+        self._link = ControlLink(
+            node=settings.name,
+            boot_id=boot_id,
+            base_url=settings.reachable_at,
+            fixed_url=str(settings.control_plane_url).rstrip("/") if settings.control_plane_url else None,
+            metrics=self._metrics,
+            rng=random.Random(),
+        )
+        runner = TaskRunner(
+            self._store,
+            boot_id=boot_id,
+            open_peer=lambda url: HttpPeer(url, timeout_s=settings.peer_timeout_s, clock=clock),
+            pulls_max=settings.pulls_max,
+            metrics=self._metrics,
+            clock=clock,
+            on_result=self._link.result_ready,
+        )
+        with concurrent.futures.ThreadPoolExecutor(settings.threads, "store") as threads:
+            self.app.attach(ObjectService(self._store, LoopSettler(asyncio.get_running_loop()), threads))
+            async with asyncio.TaskGroup() as group:
+                session = group.create_task(self._link.run(runner))
+                log.info("node.ready", url=settings.reachable_at, boot_id=boot_id)
+                yield
+                session.cancel()
+            await runner.close()
+
+
+def run(settings: NodeSettings) -> None:
+    """Run the node until a signal ends it.
+
+    Raises:
+        ReplicatorError: it could not start; the message says why.
+    """
+    tune_malloc()
+    raise_open_files_limit()
+    require_native_chunker()
+    configure_logging(level=settings.log_level, style=settings.log_format, process="node", node=settings.name)
+    listener = bind(settings.host, settings.port)
+    settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    metrics = NodeMetrics()
+    opened = _open(settings, metrics)
+    try:
+        serve(Node(settings, opened.store, metrics).app, listener)
+    finally:
+        opened.close()
+    log.info("node.stopped")
+
+
+def _open(settings: NodeSettings, metrics: NodeMetrics) -> OpenedStore:
+    def on_failure(failure: StoreFailed) -> None:
+        metrics.store_failed.set(1)
+        log.critical("store.failed", reason=failure.message)
+
+    opened = open_store(
+        str(settings.data_dir),
+        node_name=settings.name,
+        open_catalog=lambda path: RocksCatalog(path, cache_bytes=settings.catalog_cache_bytes),
+        clock=SystemClock(),
+        segment_bytes_max=settings.segment_bytes_max,
+        reserve_bytes=settings.disk_reserve_bytes,
+        on_failure=on_failure,
+    )
+    log.info(
+        "store.opened",
+        path=str(settings.data_dir),
+        chunks_recovered=opened.recovered.chunks,
+        bytes_cut=opened.recovered.bytes_cut,
+    )
+    return opened
+
+
+@cli.command(help=_HELP)
+def node(
+    name: Annotated[str | None, typer.Option(help="What this node is called.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds everything it keeps.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: 9001]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Where others reach this node.")] = None,
+    control_plane: Annotated[str | None, typer.Option(help="URL of the control plane to join.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="json, text or auto.")] = None,
+) -> None:
+    """Read the settings once, then run."""
+    given: dict[str, Any] = {
+        "name": name,
+        "data_dir": data_dir,
+        "port": port,
+        "host": host,
+        "base_url": base_url,
+        "control_plane_url": control_plane,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    try:
+        run(NodeSettings(**{key: value for key, value in given.items() if value is not None}))
+    except ValidationError as error:
+        for wrong in error.errors():
+            print(f"replicator node: {_option(wrong['loc'])}: {wrong['msg']}", file=sys.stderr)
+        sys.exit(2)
+    except ReplicatorError as error:
+        print(f"replicator node: {error.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _option(location: tuple[int | str, ...]) -> str:
+    name = str(location[0]) if location else "settings"
+    if name == "REPLICATOR_CONTROL_PLANE_URL":
+        name = "control_plane"
+    return f"--{name.replace('_', '-')} (or REPLICATOR_NODE_{name.upper()})"
+
+
+def main() -> None:
+    """The process."""
+    cli(prog_name="replicator node")
+
+
+if __name__ == "__main__":
+    main()

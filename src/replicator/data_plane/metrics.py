@@ -1,0 +1,68 @@
+"""What a node counts. Names follow OpenMetrics: base units, `_total`, few labels."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE"})
+_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0)
+
+
+class NodeMetrics:
+    """The metrics of one node, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "replicator_node_requests",
+            "Object and chunk requests by method and status class.",
+            ["method", "status"],
+            registry=self.registry,
+        )
+        self.request_seconds = Histogram(
+            "replicator_node_request_seconds",
+            "Time from the request to the end of its response.",
+            ["method"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.ingested_bytes = Counter(
+            "replicator_node_ingested_bytes",
+            "Bytes of uploaded objects: new chunks, and chunks that were here.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.corrupt_chunks = Counter(
+            "replicator_node_corrupt_chunks",
+            "Reads that met a chunk that failed its check. Its bytes did not leave the node.",
+            registry=self.registry,
+        )
+        self.pulls = Counter(
+            "replicator_node_pulls", "Ended pulls by outcome.", ["outcome"], registry=self.registry
+        )
+        self.pulled_bytes = Counter(
+            "replicator_node_pulled_bytes",
+            "Bytes of pulled objects: transferred, and deduplicated.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.pulls_in_progress = Gauge(
+            "replicator_node_pulls_in_progress", "Pulls being carried out.", registry=self.registry
+        )
+        self.session = Gauge(
+            "replicator_node_session",
+            "1 while a control plane holds a session with this node.",
+            registry=self.registry,
+        )
+        self.store_failed = Gauge(
+            "replicator_node_store_failed",
+            "1 once the store takes no more writes; restart the node.",
+            registry=self.registry,
+        )
+
+    def observe(self, method: str, status: int, seconds: float) -> None:
+        """Count one request; `status` 0 stands for a client that went away."""
+        if method not in _METHODS:
+            method = "other"
+        self.requests.labels(method, f"{status // 100}xx" if status else "aborted").inc()
+        self.request_seconds.labels(method).observe(seconds)

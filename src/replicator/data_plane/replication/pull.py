@@ -1,0 +1,150 @@
+"""The destination's side of a migration: ask, compare, fetch what is missing, verify, commit.
+
+The store is the checkpoint. Chunks that arrived stay, whatever becomes of the attempt, so the next attempt
+asks only for the rest. Nothing is visible under the object's name before the whole of it is here and
+committed, with the version id it has at its source.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from replicator.data_plane.ports import NewVersion, Store, Version
+from replicator.data_plane.replication import plan
+from replicator.data_plane.replication.plan import Tally
+from replicator.data_plane.replication.ports import Delivery, Offer, Peer
+from replicator.data_plane.settling import wait_settled
+from replicator.kernel.clock import Clock
+from replicator.kernel.digest import Digest
+from replicator.kernel.errors import BrokenPeer, Cancelled, NotFound, StoreFailed
+from replicator.kernel.manifest import ChunkRef, Manifest, decode_page
+from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
+
+BATCH_BYTES = 64 * 1024 * 1024
+CHECKPOINT_BYTES = 64 * 1024 * 1024
+VERSION_AHEAD_MS_MAX = 366 * 24 * 3600 * 1000
+
+
+class Pulled(NamedTuple):
+    """A pull that succeeded; `skipped` where the destination already held the object's manifest."""
+
+    version: Version
+    skipped: bool
+
+
+@dataclass(slots=True)
+class Pull:
+    """One attempt to bring one object here. `run` blocks; `tally` may be read meanwhile.
+
+    Args:
+        cancelled: set it, and close the peer, to stop the attempt.
+    """
+
+    object_id: ObjectId
+    store: Store
+    peer: Peer
+    clock: Clock
+    cancelled: threading.Event
+    tally: Tally = field(default_factory=Tally)
+    _unsynced_bytes: int = 0
+
+    def run(self) -> Pulled:
+        """Pull the object.
+
+        Raises:
+            NotFound: the source has no such object.
+            Cancelled: `cancelled` was set.
+            Corrupt, BrokenPeer: the source sent, or says it has, something that fails its check.
+            Conflict: a newer version is here.
+            Unavailable, QuotaExceeded, StoreFailed: as the peer and the store say.
+        """
+        offer = self.peer.offer(self.object_id)
+        ahead_ms = offer.version.wall_ms - self.clock.wall_ms()
+        if ahead_ms > VERSION_AHEAD_MS_MAX:
+            raise BrokenPeer(
+                "the source offers a version from more than a year ahead; set the clocks of both nodes"
+            )
+        size = offer.manifest.size
+        self.tally = Tally(logical=size)
+        if self._holds(offer.manifest.digest):
+            version = self._commit(offer, None)
+            self.tally = Tally(logical=size, done=size)
+            return Pulled(version, skipped=True)
+        number = self.store.stage() if offer.manifest.pages else None
+        try:
+            for index, entries, encoded in self._pages(offer.manifest):
+                self._bring(entries)
+                if number is not None:
+                    self.store.stage_page(number, index, encoded, entries)
+                    self._unsynced_bytes = 0
+        except BaseException as error:
+            if not isinstance(error, StoreFailed):
+                self.store.checkpoint()
+            if number is not None:
+                self.store.discard(number)
+            raise
+        return Pulled(self._commit(offer, number), skipped=False)
+
+    def _holds(self, manifest: Digest) -> bool:
+        try:
+            self.store.manifest(manifest)
+        except NotFound:
+            return False
+        return True
+
+    def _pages(self, manifest: Manifest) -> Iterator[tuple[int, Sequence[ChunkRef], bytes]]:
+        if not manifest.pages:
+            yield 0, manifest.entries, b""
+        for index in range(manifest.page_count):
+            encoded = self.peer.page(manifest, index)
+            self.tally = replace(self.tally, wire=self.tally.wire + len(encoded))
+            yield index, decode_page(encoded, manifest, index), encoded
+
+    def _bring(self, entries: Sequence[ChunkRef]) -> None:
+        """Have every chunk of `entries` here."""
+        lengths = self.store.locate([ref.digest for ref in entries])
+        wanted = plan.missing(entries, lengths)
+        here = sum(ref.length for ref in entries) - sum(ref.length for ref in wanted)
+        self.tally = replace(self.tally, done=self.tally.done + here)
+        for batch in plan.batches(wanted, bytes_max=BATCH_BYTES):
+            for delivery in self.peer.fetch(batch):
+                self._keep(delivery)
+
+    def _keep(self, delivery: Delivery) -> None:
+        if self.cancelled.is_set():
+            raise Cancelled("the pull was cancelled")
+        for digest, payload in delivery.chunks:
+            if Digest.of(payload) != digest:
+                raise BrokenPeer(f"the source sent other bytes as chunk {digest}", digest=str(digest))
+        self.store.add(delivery.chunks)
+        arrived = sum(len(payload) for _, payload in delivery.chunks)
+        self.tally = replace(
+            self.tally,
+            done=self.tally.done + arrived,
+            transferred=self.tally.transferred + arrived,
+            wire=self.tally.wire + delivery.wire_bytes,
+        )
+        self._unsynced_bytes += arrived
+        if self._unsynced_bytes >= CHECKPOINT_BYTES:
+            self.store.checkpoint()
+            self._unsynced_bytes = 0
+
+    def _commit(self, offer: Offer, number: int | None) -> Version:
+        new = NewVersion(
+            object_id=self.object_id,
+            bucket=DEFAULT_BUCKET,
+            manifest=offer.manifest,
+            content_type=offer.content_type,
+            manifest_number=number,
+            version=offer.version,
+        )
+        done = wait_settled(_commit_into(self.store, new))
+        assert done is not None
+        return done.version
+
+
+def _commit_into(store: Store, new: NewVersion) -> Callable[..., None]:
+    return lambda settle: store.commit(new, settle)

@@ -1,0 +1,72 @@
+"""Waiting for the committer: from a thread, and from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import threading
+from collections.abc import Callable
+
+from replicator.data_plane.ports import Committed, Settle
+from replicator.kernel.errors import ReplicatorError
+
+Outcome = tuple[Committed | None, ReplicatorError | None]
+
+
+def wait_settled(start: Callable[[Settle], None]) -> Committed | None:
+    """Call `start` with a `Settle` and block until it has been called; raises the error it was given."""
+    settled = threading.Event()
+    outcomes: list[Outcome] = []
+
+    def settle(done: Committed | None, error: ReplicatorError | None) -> None:
+        outcomes.append((done, error))
+        settled.set()
+
+    start(settle)
+    settled.wait()
+    done, error = outcomes[0]
+    if error is not None:
+        raise error
+    return done
+
+
+class LoopSettler:
+    """The same for coroutines of one event loop. A group of outcomes wakes the loop once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._arrived: collections.deque[tuple[asyncio.Future[Committed | None], Outcome]] = (
+            collections.deque()
+        )
+        self._lock = threading.Lock()
+        self._woken = False
+
+    async def settled(self, start: Callable[[Settle], None]) -> Committed | None:
+        """Call `start` with a `Settle` and wait for it.
+
+        A caller that is cancelled no longer hears the outcome; what it asked for happens all the same.
+        """
+        future: asyncio.Future[Committed | None] = self._loop.create_future()
+
+        def settle(done: Committed | None, error: ReplicatorError | None) -> None:
+            with self._lock:
+                self._arrived.append((future, (done, error)))
+                wake, self._woken = not self._woken, True
+            if wake:
+                self._loop.call_soon_threadsafe(self._deliver)
+
+        start(settle)
+        return await future
+
+    def _deliver(self) -> None:
+        with self._lock:
+            arrived = list(self._arrived)
+            self._arrived.clear()
+            self._woken = False
+        for future, (done, error) in arrived:
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(done)

@@ -1,0 +1,135 @@
+"""Chunks between the moment they are appended and the moment the catalog knows them.
+
+`add` looks a chunk up, appends it and remembers where, all under one lock: so a chunk is stored once however
+many writers bring it at the same time. What was appended since the last commit is *pending*: readable, but
+neither durable nor in the catalog. The committer seals what is pending, syncs, writes the rows, and only
+then forgets it here, so a look-up (pending first, catalog second) always finds it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from replicator.data_plane.ports import Added
+from replicator.data_plane.storage.catalog import Catalog
+from replicator.data_plane.storage.rows import Location, decode_location
+from replicator.data_plane.storage.segment import Segments
+from replicator.kernel.digest import Digest
+from replicator.kernel.errors import NotFound, StoreFailed
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class Sealed(NamedTuple):
+    """What a commit makes durable: chunks, and the lengths that cover them by segment."""
+
+    chunks: dict[Digest, Location]
+    lengths: dict[int, int]
+
+
+class ChunkLog:
+    """Adds, finds and reads chunks. Thread-safe."""
+
+    def __init__(
+        self, segments: Segments, catalog: Catalog, *, on_failure: Callable[[StoreFailed], None]
+    ) -> None:
+        self._on_failure = on_failure
+        self._segments = segments
+        self._catalog = catalog
+        self._lock = threading.Lock()
+        self._pending: dict[Digest, Location] = {}
+        self._sealed: dict[Digest, Location] = {}
+        self._failure: StoreFailed | None = None
+
+    def add(self, chunks: Sequence[tuple[Digest, Buffer]]) -> list[bool]:
+        """Append the chunks that are not here yet; says for each whether it was new."""
+        with self._lock:
+            self.require_writable()
+            known = {
+                digest for digest, place in self._find([digest for digest, _ in chunks]).items() if place
+            }
+            new: dict[Digest, Buffer] = {}
+            flags = []
+            for digest, payload in chunks:
+                flags.append(digest not in known)
+                if digest not in known:
+                    known.add(digest)
+                    new[digest] = payload
+            if new:
+                self._append(new)
+            return flags
+
+    def find(self, digests: Sequence[Digest]) -> dict[Digest, Location | None]:
+        """Where each chunk is, None for those that are not here."""
+        with self._lock:
+            return self._find(digests)
+
+    def read(self, digests: Sequence[Digest], *, wait: bool, gap: int) -> memoryview:
+        """The chunks one after the other; see `ChunkReader.read`."""
+        found = self.find(digests) if self._pending or self._sealed else self._look_up(digests)
+        wanted = []
+        for digest in digests:
+            location = found[digest]
+            if location is None:
+                raise NotFound(f"chunk {digest} is not on this node", digest=str(digest))
+            wanted.append((digest, location))
+        return self._segments.read(wanted, wait=wait, gap=gap)
+
+    def seal(self) -> Sealed:
+        """Take what is pending and make its bytes durable. `forget` follows once the catalog has it."""
+        with self._lock:
+            self._sealed, self._pending = self._pending, {}
+            sealed = Sealed(self._sealed, self._segments.unsynced())
+        self._segments.sync(list(sealed.lengths))
+        return sealed
+
+    def forget(self) -> None:
+        """The catalog has what was sealed last."""
+        with self._lock:
+            self._sealed = {}
+
+    def fail(self, failure: StoreFailed) -> None:
+        """Take no more writes: `failure` says why, and is announced once."""
+        if self._failure is None:
+            self._failure = failure
+            self._on_failure(failure)
+
+    def require_writable(self) -> None:
+        """Raises `StoreFailed` after `fail`."""
+        if self._failure is not None:
+            raise StoreFailed(self._failure.message) from self._failure
+
+    def _append(self, new: dict[Digest, Buffer]) -> None:
+        try:
+            locations = self._segments.append(list(new.items()))
+        except StoreFailed as failure:
+            self.fail(failure)
+            raise
+        self._pending.update(zip(new, locations, strict=True))
+
+    def _find(self, digests: Sequence[Digest]) -> dict[Digest, Location | None]:
+        found: dict[Digest, Location | None] = {}
+        unknown = []
+        for digest in digests:
+            place = self._pending.get(digest) or self._sealed.get(digest)
+            found[digest] = place
+            if place is None:
+                unknown.append(digest)
+        found.update(self._look_up(unknown))
+        return found
+
+    def _look_up(self, digests: Sequence[Digest]) -> dict[Digest, Location | None]:
+        rows = self._catalog.get_many("chunks", digests)
+        return {
+            digest: decode_location(row) if row is not None else None
+            for digest, row in zip(digests, rows, strict=True)
+        }
+
+
+def total(flags: Sequence[bool], chunks: Sequence[tuple[Digest, Buffer]]) -> Added:
+    """What the new ones among `chunks` come to."""
+    lengths = [len(memoryview(payload)) for is_new, (_, payload) in zip(flags, chunks, strict=True) if is_new]
+    return Added(len(lengths), sum(lengths))

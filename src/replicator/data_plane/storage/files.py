@@ -1,0 +1,161 @@
+"""Every call to the operating system that the store makes: the one seam where faults are injected.
+
+Linux first. Where a call is missing the portable one of equal strength stands in: `F_FULLFSYNC` for
+`fdatasync` on macOS, and nothing at all for `sync_file_range`, which only starts write-back early.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from replicator.kernel.errors import Conflict, QuotaExceeded, StoreFailed
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_IOV_MAX = 1024
+_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SYNC_FILE_RANGE_WRITE = 2
+_CAN_READ_CACHED = hasattr(os, "RWF_NOWAIT")
+
+
+def lock_folder(path: str) -> int:
+    """Take the folder's lock file for this process; the descriptor holds it until it is closed.
+
+    Raises:
+        Conflict: another process has it.
+    """
+    descriptor = os.open(os.path.join(path, "LOCK"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise Conflict(
+            f"the data folder '{path}' is in use by process {holder or '(unknown)'}; "
+            "one process per folder: stop that one, or choose another --data-dir",
+            path=path,
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def open_file(path: str, *, create: bool = False) -> int:
+    """A read-write descriptor; with `create` the file must not exist yet."""
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0), 0o644)
+
+
+def write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> None:
+    """Write all of `buffers` one after the other from `offset` on.
+
+    Raises:
+        QuotaExceeded: the disk is full; some of the bytes may have been written.
+        StoreFailed: any other failure.
+    """
+    views = [view for view in (memoryview(buffer).cast("B") for buffer in buffers) if len(view)]
+    try:
+        while views:
+            written = os.pwritev(descriptor, views[:_IOV_MAX], offset)
+            offset += written
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if written:
+                views[0] = views[0][written:]
+    except OSError as error:
+        if error.errno in _OUT_OF_SPACE:
+            raise QuotaExceeded(
+                "no room on the disk of this node: free space, then retry", reason=str(error.strerror)
+            ) from error
+        raise StoreFailed(f"a write to a segment failed: {error.strerror}") from error
+
+
+def read_at(descriptor: int, buffers: Sequence[Buffer], offset: int, *, wait: bool = True) -> int:
+    """Fill `buffers` from `offset` on; returns how many bytes were there to read.
+
+    Args:
+        wait: False reads only what the page cache holds, and raises `BlockingIOError` where it does not,
+            or where this system cannot tell.
+    """
+    if not wait and not _CAN_READ_CACHED:
+        raise BlockingIOError
+    flags = 0 if wait else os.RWF_NOWAIT
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    total = 0
+    while views:
+        try:
+            count = os.preadv(descriptor, views[:_IOV_MAX], offset + total, flags)
+        except OSError as error:
+            if not wait and error.errno == errno.EOPNOTSUPP:
+                raise BlockingIOError from error
+            raise
+        if count == 0:
+            return total
+        total += count
+        while views and count >= len(views[0]):
+            count -= len(views.pop(0))
+        if count:
+            views[0] = views[0][count:]
+    return total
+
+
+def sync_data(descriptor: int) -> None:
+    """Make the file's bytes and length durable; returns only when they are.
+
+    Raises:
+        StoreFailed: they may not be, and asking again would not tell.
+    """
+    try:
+        if hasattr(os, "fdatasync"):
+            os.fdatasync(descriptor)
+        else:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # type: ignore[attr-defined, unused-ignore]
+    except OSError as error:
+        raise StoreFailed(f"a sync of a segment failed: {error.strerror}; restart the node") from error
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise StoreFailed(
+            f"a sync of the folder '{path}' failed: {error.strerror}; restart the node"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _find_sync_file_range() -> ctypes._NamedFuncPointer | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    function = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
+    if function is not None:
+        function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+        function.restype = ctypes.c_int
+    return function
+
+
+_sync_file_range = _find_sync_file_range()
+
+
+def start_write_back(descriptor: int, offset: int, length: int) -> None:
+    """Let the kernel begin to write these bytes out, so that a later sync finds little left to do.
+
+    Promises nothing and reports nothing: an error here comes back from `sync_data`.
+    """
+    if _sync_file_range is not None:
+        _sync_file_range(descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
+
+
+def free_bytes(path: str) -> int:
+    """Bytes that an unprivileged process may still write to the file system of `path`."""
+    stats = os.statvfs(path)
+    return stats.f_bavail * stats.f_frsize
