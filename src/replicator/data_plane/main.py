@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from replicator.data_plane.api.app import NodeApp
 from replicator.data_plane.api.rest import make_rest
+from replicator.data_plane.api.stall import StallWatch
 from replicator.data_plane.control_link import ControlLink
 from replicator.data_plane.metrics import NodeMetrics
 from replicator.data_plane.objects.service import ObjectService
@@ -58,6 +59,7 @@ class Node:
         self._store = store
         self._metrics = metrics
         self._link: ControlLink | None = None
+        self._stalls = StallWatch(settings.stall_timeout_s)
         rest = make_rest(
             name=settings.name, store=store, metrics=metrics, join=self._join, lifespan=self._lifespan
         )
@@ -65,7 +67,7 @@ class Node:
             rest,
             metrics=metrics,
             requests_max=settings.requests_max,
-            stall_timeout_s=settings.stall_timeout_s,
+            stalls=self._stalls,
         )
 
     def _join(self, request: JoinRequest) -> JoinReply:
@@ -83,7 +85,7 @@ class Node:
             base_url=settings.reachable_at,
             fixed_url=str(settings.control_plane_url).rstrip("/") if settings.control_plane_url else None,
             metrics=self._metrics,
-            rng=random.Random(),
+            rng=random.Random(),  # noqa: S311  (spreads retries)
         )
         runner = TaskRunner(
             self._store,
@@ -97,10 +99,14 @@ class Node:
         with concurrent.futures.ThreadPoolExecutor(settings.threads, "store") as threads:
             self.app.attach(ObjectService(self._store, LoopSettler(asyncio.get_running_loop()), threads))
             async with asyncio.TaskGroup() as group:
-                session = group.create_task(self._link.run(runner))
+                background = [
+                    group.create_task(self._link.run(runner)),
+                    group.create_task(self._stalls.run()),
+                ]
                 log.info("node.ready", url=settings.reachable_at, boot_id=boot_id)
                 yield
-                session.cancel()
+                for task in background:
+                    task.cancel()
             await runner.close()
 
 

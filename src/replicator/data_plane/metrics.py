@@ -60,9 +60,15 @@ class NodeMetrics:
             registry=self.registry,
         )
 
+        self._observed: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
     def observe(self, method: str, status: int, seconds: float) -> None:
         """Count one request; `status` 0 stands for a client that went away."""
-        if method not in _METHODS:
-            method = "other"
-        self.requests.labels(method, f"{status // 100}xx" if status else "aborted").inc()
-        self.request_seconds.labels(method).observe(seconds)
+        key = (method if method in _METHODS else "other", status // 100)
+        children = self._observed.get(key)
+        if children is None:
+            outcome = f"{key[1]}xx" if status else "aborted"
+            children = (self.requests.labels(key[0], outcome), self.request_seconds.labels(key[0]))
+            self._observed[key] = children
+        children[0].inc()
+        children[1].observe(seconds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyfastcdc
 
@@ -62,11 +63,6 @@ class Chunker:
 
     def __init__(self, chunking: Chunking = DEFAULT_CHUNKING) -> None:
         self._chunking = chunking
-        self._cdc = pyfastcdc.FastCDC(
-            chunking.chunk_bytes_avg,
-            min_size=chunking.chunk_bytes_min,
-            max_size=chunking.chunk_bytes_max,
-        )
         self._tail = b""
 
     def feed(self, *blocks: bytes | bytearray | memoryview) -> Iterator[memoryview]:
@@ -78,12 +74,24 @@ class Chunker:
         parts = (self._tail, *blocks) if self._tail else blocks
         data = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
         self._tail = b""
+        if len(data) <= self._chunking.chunk_bytes_min:
+            self._tail = bytes(data)
+            return
         for cut in self._cdc.cut_buf(data):
             end = cut.offset + cut.length
             if end == len(data) and cut.length < self._chunking.chunk_bytes_max:
                 self._tail = bytes(data[cut.offset : end])
                 return
             yield data[cut.offset : end]
+
+    @cached_property
+    def _cdc(self) -> pyfastcdc.FastCDC:
+        # Made at its first use: most small bodies never need it.
+        return pyfastcdc.FastCDC(
+            self._chunking.chunk_bytes_avg,
+            min_size=self._chunking.chunk_bytes_min,
+            max_size=self._chunking.chunk_bytes_max,
+        )
 
     def finish(self) -> Iterator[memoryview]:
         """The last piece, if any bytes are left. The chunker is then empty again."""

@@ -21,9 +21,9 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple, cast
 
 from replicator.kernel.chunker import DEFAULT_CHUNKING, Chunking
 from replicator.kernel.digest import Digest
@@ -65,29 +65,23 @@ class Manifest:
     chunk_count: int
     entries: tuple[ChunkRef, ...] = ()
     pages: tuple[PageRef, ...] = ()
+    # Kept once known. `cached_property` would do, but its lock costs a small upload more than the encoding.
+    _encoded: bytes | None = field(default=None, repr=False, compare=False)
+    _digest: Digest | None = field(default=None, repr=False, compare=False)
 
-    @cached_property
+    @property
     def encoded(self) -> bytes:
         """The canonical bytes of the root."""
-        cut = self.chunking
-        head = _ROOT.pack(
-            _ROOT_MAGIC,
-            _FORMAT,
-            1 if self.pages else 0,
-            0,
-            cut.chunk_bytes_min,
-            cut.chunk_bytes_avg,
-            cut.chunk_bytes_max,
-            self.size,
-            self.chunk_count,
-        )
-        row = _PAGE_REF if self.pages else _ENTRY
-        return head + b"".join(row.pack(*ref) for ref in self.pages or self.entries)
+        if self._encoded is None:
+            object.__setattr__(self, "_encoded", _encode_root(self))
+        return cast("bytes", self._encoded)
 
-    @cached_property
+    @property
     def digest(self) -> Digest:
         """The manifest's name."""
-        return Digest.of(self.encoded)
+        if self._digest is None:
+            object.__setattr__(self, "_digest", Digest.of(self.encoded))
+        return cast("Digest", self._digest)
 
     @property
     def page_count(self) -> int:
@@ -112,10 +106,7 @@ def decode_manifest(data: bytes, expected: Digest | None = None) -> Manifest:
     magic, fmt, depth, zero, low, avg, high, size, count = _ROOT.unpack_from(data)
     if (magic, fmt, zero) != (_ROOT_MAGIC, _FORMAT, 0) or depth not in (0, 1):
         raise Corrupt("not a manifest of format 1")
-    try:
-        chunking = Chunking(chunk_bytes_min=low, chunk_bytes_avg=avg, chunk_bytes_max=high)
-    except InvalidRequest as error:
-        raise Corrupt("a manifest with impossible chunking parameters") from error
+    chunking = _chunking(low, avg, high)
     body = memoryview(data)[_ROOT.size :]
     if depth == 0:
         entries = _decode_entries(body)
@@ -133,6 +124,23 @@ def decode_manifest(data: bytes, expected: Digest | None = None) -> Manifest:
         rows = page_entry_count(manifest, index)
         _require(rows <= page.length <= rows * high, "bytes of a page")
     return manifest
+
+
+def _encode_root(manifest: Manifest) -> bytes:
+    cut = manifest.chunking
+    head = _ROOT.pack(
+        _ROOT_MAGIC,
+        _FORMAT,
+        1 if manifest.pages else 0,
+        0,
+        cut.chunk_bytes_min,
+        cut.chunk_bytes_avg,
+        cut.chunk_bytes_max,
+        manifest.size,
+        manifest.chunk_count,
+    )
+    row = _PAGE_REF if manifest.pages else _ENTRY
+    return head + b"".join([row.pack(*ref) for ref in manifest.pages or manifest.entries])
 
 
 def page_entry_count(manifest: Manifest, index: int) -> int:
@@ -215,6 +223,14 @@ class ManifestBuilder:
         length = sum(ref.length for ref in entries)
         self._pages.append(PageRef(Digest(hashlib.sha256(encoded).digest()), length))
         return len(self._pages) - 1, encoded, entries
+
+
+@lru_cache(maxsize=64)
+def _chunking(low: int, average: int, high: int) -> Chunking:
+    try:
+        return Chunking(chunk_bytes_min=low, chunk_bytes_avg=average, chunk_bytes_max=high)
+    except InvalidRequest as error:
+        raise Corrupt("a manifest with impossible chunking parameters") from error
 
 
 def _decode_entries(body: memoryview) -> tuple[ChunkRef, ...]:

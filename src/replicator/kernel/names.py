@@ -13,6 +13,7 @@ from replicator.kernel.errors import InvalidRequest
 OBJECT_ID_BYTES_MAX = 1024
 _NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DOT_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 
 
 class ObjectId(str):
@@ -37,7 +38,7 @@ class ObjectId(str):
             )
         if _CONTROL_CHARACTER.search(text):
             raise InvalidRequest("an object id may not hold control characters")
-        if any(segment in {".", ".."} for segment in text.split("/")):
+        if _DOT_SEGMENT.search(text):
             raise InvalidRequest("an object id may not hold '.' or '..' as a segment")
         return cls(text)
 

@@ -6,14 +6,17 @@ import asyncio
 import errno
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from replicator.kernel.errors import InvalidRequest
 
 GRACE_SECONDS = 10
 IDLE_SECONDS = 75
+HEAD_BYTES_MAX = 1024 * 1024
 _BACKLOG = 2048
 _PORT_MAX = 65_535
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -50,28 +53,65 @@ def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
     return listener
 
 
-def serve(app: Any, listener: socket.socket) -> None:
+class _BoundedHead(HttpToolsProtocol):
+    """Ends a connection that sends headers or trailers without end, which httptools would collect.
+
+    Counted are bytes since the request began or the last byte of body came. One block of body may follow
+    the head before that is known, so `HEAD_BYTES_MAX` leaves room for it.
+    """
+
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self.send_400_response(f"The head of a request has at most {HEAD_BYTES_MAX} bytes.")
+        else:
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
+
+class _Server(uvicorn.Server):
+    """Says on the event loop that it is about to stop, before it waits for the requests in flight."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
+
+
+def serve(app: Any, listener: socket.socket, *, on_stop: Callable[[], None] = lambda: None) -> None:
     """Run `app` on `listener` until SIGINT or SIGTERM, then return; requests in flight get `GRACE_SECONDS`.
 
     The application's lifespan brackets everything: it starts before the first request and its end is
-    awaited.
+    awaited. `on_stop` is called before requests in flight are waited for, to end those that wait themselves.
     """
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=_BoundedHead,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=True,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        h11_max_incomplete_event_size=64 * 1024,
         backlog=_BACKLOG,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, on_stop)
     # uvicorn raises the signal anew once it has shut down. Under the default handlers that would end the
     # process inside this call, before the caller has closed what it opened.
     previous = {ending: signal.signal(ending, server.handle_exit) for ending in _ENDING}

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from replicator.data_plane.api import chunks, objects
 from replicator.data_plane.api.exchange import Exchange, Receive, Scope, Send
+from replicator.data_plane.api.stall import StallWatch
 from replicator.data_plane.metrics import NodeMetrics
 from replicator.data_plane.objects.service import ObjectService
 from replicator.kernel.errors import Cancelled, Corrupt, RangeNotSatisfiable, ReplicatorError, Unavailable
@@ -24,16 +25,14 @@ class NodeApp:
     Args:
         rest: takes the lifespan and every path that is not below `/objects/` or `/chunks/`.
         requests_max: object and chunk requests in progress; one more is answered 503.
-        stall_timeout_s: see `Exchange`.
+        stalls: watches the clients of these requests.
     """
 
-    def __init__(
-        self, rest: ASGIApp, *, metrics: NodeMetrics, requests_max: int, stall_timeout_s: float
-    ) -> None:
+    def __init__(self, rest: ASGIApp, *, metrics: NodeMetrics, requests_max: int, stalls: StallWatch) -> None:
         self._rest = rest
         self._metrics = metrics
         self._requests_max = requests_max
-        self._stall_timeout_s = stall_timeout_s
+        self._stalls = stalls
         self._in_progress = 0
         self._handlers: list[tuple[bytes, Handler]] = []
 
@@ -45,18 +44,19 @@ class NodeApp:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
         if scope["type"] == "http":
             path: bytes = scope["raw_path"]
             for prefix, handler in self._handlers:
                 if path.startswith(prefix):
-                    exchange = Exchange(scope, receive, send, stall_timeout_s=self._stall_timeout_s)
-                    await self._answer(exchange, handler)
+                    await self._answer(Exchange(scope, receive, send), handler)
                     return
         await self._rest(scope, receive, send)
 
     async def _answer(self, exchange: Exchange, handler: Handler) -> None:
         began = time.perf_counter()
         self._in_progress += 1
+        self._stalls.watched.add(exchange)
         try:
             if self._in_progress > self._requests_max:
                 raise Unavailable("this node is busy: too many requests in progress; retry shortly")
@@ -67,6 +67,7 @@ class NodeApp:
             log.error("request.failed", path=exchange.path.decode("ascii", "replace"), exc_info=error)
             await self._report(exchange, ReplicatorError("an unexpected error; the log has the details"))
         finally:
+            self._stalls.watched.discard(exchange)
             self._in_progress -= 1
             self._metrics.observe(exchange.method, exchange.status, time.perf_counter() - began)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
-
-from pydantic import BaseModel
 
 from replicator.kernel.errors import Cancelled, ReplicatorError, TooLarge, Unavailable
 from replicator.wire.problem import MEDIA_TYPE, make_problem, problem_of
@@ -19,26 +18,32 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
 
-# A client that sends a short body may read the answer only afterwards; a long one it must not finish.
+# A client that sends a short body may read the answer only afterwards; a long one it need not finish.
 _DISCARD_BYTES_MAX = 1024 * 1024
+_LINGER_SECONDS = 5.0
 
 
 class Exchange:
-    """A request that is being answered.
+    """A request that is being answered, by the task that makes it."""
 
-    Args:
-        stall_timeout_s: how long the client may neither send nor take a byte.
-    """
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, stall_timeout_s: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: bytes = scope["raw_path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.status = 0
+        self.waiting_since: float | None = None
         self._receive = receive
         self._send = send
-        self._stall_timeout_s = stall_timeout_s
         self._body_ended = False
+        self._task = asyncio.current_task()
+        self._now = asyncio.get_running_loop().time
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """The client has stalled: what waits for it raises `Unavailable`."""
+        assert self._task is not None
+        self._given_up = True
+        self._task.cancel()
 
     @property
     def started(self) -> bool:
@@ -56,7 +61,7 @@ class Exchange:
         length = 0
         more = True
         while more:
-            message = await self._within(self._receive(), "sent")
+            message = await self._from_client(self._receive())
             if message["type"] == "http.disconnect":
                 raise Cancelled("the client closed the connection before the end of the body")
             if part := message.get("body"):
@@ -89,11 +94,15 @@ class Exchange:
     async def send(self, body: bytes | memoryview, *, more: bool) -> None:
         """Send a part of the response's body; `more` says whether another follows."""
         message = {"type": "http.response.body", "body": body, "more_body": more}
-        await self._within(self._send(message), "taken")
+        await self._from_client(self._send(message))
 
-    async def respond(self, status: int, body: bytes, headers: HeaderList) -> None:
-        """Send a whole response."""
+    async def respond(self, status: int, body: bytes, headers: HeaderList, *, linger: bool = False) -> None:
+        """Send a whole response; `linger` before its end, for a client that still sends."""
         await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        if linger:
+            await self.send(body, more=True)
+            await self._discard_body()
+            body = b""
         await self.send(body, more=False)
 
     async def respond_empty(self, status: int, headers: HeaderList) -> None:
@@ -101,13 +110,13 @@ class Exchange:
         await self.start(status, headers)
         await self.send(b"", more=False)
 
-    async def respond_json(self, status: int, model: BaseModel, headers: HeaderList) -> None:
-        """Send `model`."""
-        body = model.model_dump_json().encode()
+    async def respond_json(self, status: int, body: bytes, headers: HeaderList) -> None:
+        """Send a body that is JSON."""
         await self.respond(status, body, [(b"content-type", b"application/json"), *headers])
 
     async def refuse(self, error: ReplicatorError, headers: HeaderList) -> None:
         """Send `error`, with what has not come yet of the request's body either read or cut off."""
+        linger = False
         if not self._body_ended:
             length = self.headers.get(b"content-length", b"")
             if length.isdigit() and int(length) <= _DISCARD_BYTES_MAX:
@@ -115,15 +124,19 @@ class Exchange:
                     pass
             elif length or b"transfer-encoding" in self.headers:
                 headers = [*headers, (b"connection", b"close")]
-        await self.respond_problem(error, headers)
+                linger = True
+        await self.respond_problem(error, headers, linger=linger)
 
-    async def respond_problem(self, error: ReplicatorError, headers: HeaderList) -> None:
+    async def respond_problem(
+        self, error: ReplicatorError, headers: HeaderList, *, linger: bool = False
+    ) -> None:
         """Send `error` as problem+json."""
         problem = problem_of(error)
         if problem.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             headers = [*headers, (b"retry-after", b"1")]
         body = json.dumps(problem.model_dump()).encode()
-        await self.respond(problem.status, body, [(b"content-type", MEDIA_TYPE.encode()), *headers])
+        sent = [(b"content-type", MEDIA_TYPE.encode()), *headers]
+        await self.respond(problem.status, body, sent, linger=linger)
 
     async def respond_method_not_allowed(self, allowed: str) -> None:
         """Send a 405 that names the methods of this path."""
@@ -133,9 +146,23 @@ class Exchange:
         sent = [(b"content-type", MEDIA_TYPE.encode()), (b"allow", allowed.encode())]
         await self.respond(problem.status, problem.model_dump_json().encode(), sent)
 
-    async def _within(self, step: Awaitable[Any], verb: str) -> Any:
+    async def _discard_body(self) -> None:
+        # Closing on bytes that nobody read resets the connection, and the reset can overtake the answer
+        # (RFC 9112, section 9.6).
+        with contextlib.suppress(TimeoutError, ReplicatorError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                async for _ in self.body(_DISCARD_BYTES_MAX):
+                    pass
+
+    async def _from_client(self, step: Awaitable[Any]) -> Any:
+        self.waiting_since = self._now()
         try:
-            async with asyncio.timeout(self._stall_timeout_s):
-                return await step
-        except TimeoutError as error:
-            raise Unavailable(f"no byte was {verb} for {self._stall_timeout_s:g} s") from error
+            return await step
+        except asyncio.CancelledError:
+            if not self._given_up:
+                raise
+            assert self._task is not None
+            self._task.uncancel()
+            raise Unavailable("the client neither sent nor took a byte for too long") from None
+        finally:
+            self.waiting_since = None

@@ -30,10 +30,12 @@ def parse_object_id(raw: bytes) -> ObjectId:
     Raises:
         InvalidRequest: a broken escape, bytes that are not UTF-8, or an id that `ObjectId` refuses.
     """
-    if _BAD_ESCAPE.search(raw):
-        raise InvalidRequest("the path holds a '%' that is not followed by two hexadecimal digits")
+    if b"%" in raw:
+        if _BAD_ESCAPE.search(raw):
+            raise InvalidRequest("the path holds a '%' that is not followed by two hexadecimal digits")
+        raw = unquote_to_bytes(raw)
     try:
-        return ObjectId.parse(unquote_to_bytes(raw).decode())
+        return ObjectId.parse(raw.decode())
     except UnicodeDecodeError as error:
         raise InvalidRequest("an object id must be valid UTF-8") from error
 
@@ -134,6 +136,8 @@ def expected_digest(headers: Headers) -> Digest | None:
     Raises:
         InvalidRequest: the value is malformed, or the two headers contradict each other.
     """
+    if b"content-digest" not in headers and b"repr-digest" not in headers:
+        return None
     found = {
         _parse_digest(headers[name]) for name in (b"content-digest", b"repr-digest") if name in headers
     } - {None}
