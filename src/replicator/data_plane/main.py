@@ -6,15 +6,10 @@ import asyncio
 import concurrent.futures
 import random
 import secrets
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Annotated, Any
 
-import typer
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from replicator.data_plane.api.app import NodeApp
 from replicator.data_plane.api.rest import make_rest
@@ -30,25 +25,15 @@ from replicator.data_plane.settling import LoopSettler
 from replicator.data_plane.storage.rocks_catalog import RocksCatalog
 from replicator.data_plane.storage.store import OpenedStore, open_store
 from replicator.kernel.chunker import require_native_chunker
-from replicator.kernel.errors import ReplicatorError, StoreFailed, Unavailable
+from replicator.kernel.errors import StoreFailed, Unavailable
 from replicator.runtime.bootstrap import raise_open_files_limit, tune_malloc
 from replicator.runtime.clock import SystemClock
 from replicator.runtime.logging import configure_logging, get_logger
 from replicator.runtime.server import bind, serve
+from replicator.runtime.settings_command import settings_command
 from replicator.wire.sessions import JoinReply, JoinRequest
 
 log = get_logger()
-cli = typer.Typer(add_completion=False, rich_markup_mode="rich")
-_HELP = """Run a data-plane node: one store, an object API, and pulls from other nodes.
-
-Examples:
-
-  replicator node --name node1 --data-dir ./node1 --port 9001
-
-  replicator node --name node2 --data-dir ./node2 --port 9002 --control-plane http://localhost:8000
-
-Every setting can be given as a REPLICATOR_NODE_… variable; docs/settings.md lists them.
-"""
 
 
 class Node:
@@ -154,49 +139,16 @@ def _open(settings: NodeSettings, metrics: NodeMetrics) -> OpenedStore:
     return opened
 
 
-@cli.command(help=_HELP)
-def node(
-    name: Annotated[str | None, typer.Option(help="What this node is called.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds everything it keeps.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: 9001]")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Where others reach this node.")] = None,
-    control_plane: Annotated[str | None, typer.Option(help="URL of the control plane to join.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="json, text or auto.")] = None,
-) -> None:
-    """Read the settings once, then run."""
-    given: dict[str, Any] = {
-        "name": name,
-        "data_dir": data_dir,
-        "port": port,
-        "host": host,
-        "base_url": base_url,
-        "control_plane_url": control_plane,
-        "log_level": log_level,
-        "log_format": log_format,
-    }
-    try:
-        run(NodeSettings(**{key: value for key, value in given.items() if value is not None}))
-    except ValidationError as error:
-        for wrong in error.errors():
-            print(f"replicator node: {_option(wrong['loc'])}: {wrong['msg']}", file=sys.stderr)
-        sys.exit(2)
-    except ReplicatorError as error:
-        print(f"replicator node: {error.message}", file=sys.stderr)
-        sys.exit(1)
-
-
-def _option(location: tuple[int | str, ...]) -> str:
-    name = str(location[0]) if location else "settings"
-    if name == "REPLICATOR_CONTROL_PLANE_URL":
-        name = "control_plane"
-    return f"--{name.replace('_', '-')} (or REPLICATOR_NODE_{name.upper()})"
-
-
 def main() -> None:
     """The process."""
-    cli(prog_name="replicator node")
+    settings_command(
+        NodeSettings,
+        run,
+        name="node",
+        summary="Run a data-plane node: one store, an object API, and pulls from other nodes.",
+        examples="replicator node --name node1 --data-dir ./node1 --port 9001   |   "
+        "replicator node --name node2 --data-dir ./node2 --port 9002 --control-plane http://localhost:8000",
+    )(prog_name="replicator node")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, HttpUrl, field_validator
+from pydantic import Field, HttpUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from replicator.kernel.names import NodeName
 from replicator.runtime.logging import LogFormat, LogLevel
+from replicator.wire.values import NodeNameField
 
 MEBIBYTE = 1024 * 1024
 _LOCAL_ADDRESSES = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
@@ -21,7 +21,7 @@ class NodeSettings(BaseSettings):
         env_prefix="REPLICATOR_NODE_", frozen=True, extra="ignore", populate_by_name=True
     )
 
-    name: str = Field(description="What this node is called; version ids and jobs name it.")
+    name: NodeNameField = Field(description="What this node is called; version ids and jobs name it.")
     data_dir: Path = Field(description="Folder that holds everything this node keeps.")
     port: int = Field(9001, ge=0, le=65_535, description="Port to listen on.")
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every one.")
@@ -31,6 +31,7 @@ class NodeSettings(BaseSettings):
     control_plane_url: HttpUrl | None = Field(
         None,
         validation_alias="REPLICATOR_CONTROL_PLANE_URL",
+        json_schema_extra={"flag": "--control-plane"},
         description="Control plane to join; without it, the one that registers this node says so.",
     )
     threads: int = Field(8, ge=1, le=256, description="Threads for cutting, hashing and reading.")
@@ -55,11 +56,6 @@ class NodeSettings(BaseSettings):
     )
     log_level: LogLevel = Field("info", description="Least severe events to log.")
     log_format: LogFormat = Field("auto", description="json, text, or auto: text on a terminal.")
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        return str(NodeName.parse(name))
 
     @property
     def reachable_at(self) -> str:
