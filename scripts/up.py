@@ -1,0 +1,75 @@
+"""`make up`: a control plane and two nodes on this machine until Ctrl-C. Their data is kept for the next time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import httpx
+from local_cluster import ClusterError, LocalCluster, Ports, prepare_terminal
+from walkthrough import as_curl, migration, register_all, registration
+
+DEFAULT_FOLDER = Path(__file__).resolve().parent.parent / "var" / "up"
+OBJECT_ID = "demo.bin"
+_WATCH_SECONDS = 0.5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    Ports.add_options(parser)
+    parser.add_argument(
+        "--dir", type=Path, default=DEFAULT_FOLDER, help="where data and logs are kept (default ./var/up)"
+    )
+    options = parser.parse_args()
+    prepare_terminal()
+    try:
+        run(options.dir, Ports.chosen(options))
+    except (ClusterError, httpx.HTTPError, OSError) as error:
+        print(f"up: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def run(folder: Path, ports: Ports) -> None:
+    """Run the cluster until a signal ends it."""
+    ports.refuse_taken("up")
+    print(f"Starting a control plane and two nodes; data and logs in {folder}")
+    try:
+        with LocalCluster(folder, ports) as cluster:
+            print("Registering the nodes")
+            register_all(cluster.control_plane_url, cluster.node_urls)
+            print(guide(cluster), flush=True)
+            while True:
+                cluster.watch()
+                time.sleep(_WATCH_SECONDS)
+    finally:
+        print(f"\nStopped. The data is kept in {folder}", flush=True)
+
+
+def guide(cluster: LocalCluster) -> str:
+    """Addresses, and what to try."""
+    base, nodes = cluster.control_plane_url, cluster.node_urls
+    return f"""
+  control plane  {base}  (API: {base}/docs)
+  node1          {nodes["node1"]}
+  node2          {nodes["node2"]}
+
+The walkthrough:
+  head -c 50000000 /dev/urandom > {OBJECT_ID}
+  curl -T {OBJECT_ID} {nodes["node1"]}/objects/{OBJECT_ID}
+  {as_curl(*registration(base, "node1", nodes["node1"]))}
+  {as_curl(*registration(base, "node2", nodes["node2"]))}
+  {as_curl(*migration(base, OBJECT_ID))}
+  curl {base}/jobs
+  curl {base}/jobs/1
+  curl {nodes["node2"]}/objects/{OBJECT_ID} | cmp - {OBJECT_ID}
+
+Ready. Ctrl-C stops everything."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

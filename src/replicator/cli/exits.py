@@ -1,0 +1,93 @@
+"""How a command ends: its exit code, and one clear line about what went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from enum import IntEnum
+from typing import NoReturn
+
+from replicator.kernel import errors
+
+
+class ExitCode(IntEnum):
+    """What scripts can branch on; `--help` shows the same table."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    UNAVAILABLE = 5
+    JOB_NOT_SUCCEEDED = 6
+    INTERRUPTED = 130
+    READER_GONE = 141
+    TERMINATED = 143
+
+
+EXIT_CODES_HELP = "\n".join(
+    [
+        "[bold]Exit codes[/bold]",
+        "  0  done",
+        "  1  an error that none of the others names",
+        "  2  wrong usage, or a value that can never be right",
+        "  3  there is no such object, node or job",
+        "  4  a conflict, or a condition that did not hold",
+        "  5  unavailable; it may work later",
+        "  6  the job failed, was cancelled or is partial",
+        "130  interrupted",
+        "141  the reader of standard output went away",
+        "143  terminated",
+    ]
+)
+
+# Most specific first.
+_CODES: tuple[tuple[type[errors.ReplicatorError], ExitCode], ...] = (
+    (errors.DigestMismatch, ExitCode.ERROR),
+    (errors.InvalidRequest, ExitCode.USAGE),
+    (errors.NotFound, ExitCode.NOT_FOUND),
+    (errors.Conflict, ExitCode.CONFLICT),
+    (errors.PreconditionFailed, ExitCode.CONFLICT),
+    (errors.Fenced, ExitCode.CONFLICT),
+    (errors.Unavailable, ExitCode.UNAVAILABLE),
+)
+
+
+def exit_code_of(error: errors.ReplicatorError) -> ExitCode:
+    """The code that reports `error`."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.ERROR)
+
+
+def report(error: errors.ReplicatorError | OSError, *, json_output: bool) -> ExitCode:
+    """Say on standard error what went wrong: a line, or a problem (RFC 9457) as JSON."""
+    if isinstance(error, OSError):
+        error = errors.ReplicatorError(
+            f"{error.filename or 'the local file'}: {error.strerror}", errno=error.errno
+        )
+    if json_output:
+        from replicator.wire.problem import problem_of
+
+        text = json.dumps(problem_of(error).model_dump(), ensure_ascii=False, default=str)
+    else:
+        text = f"replicator: {error.message}"
+    print(text, file=sys.stderr)
+    return exit_code_of(error)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`, without waiting for threads.
+
+    A thread may be blocked in reading a terminal or in a name server's silence, and the interpreter would
+    wait for it; the deadline has passed or the user has pressed Ctrl-C by then.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = code or ExitCode.READER_GONE
+        os._exit(code)
+    if threading.active_count() > 1:
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,85 @@
+"""The `replicator` command: its words, its help and its end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from replicator import __version__
+from replicator.cli.commands import jobs, nodes, objects, processes
+from replicator.cli.exits import EXIT_CODES_HELP, leave
+from replicator.cli.options import CONTROL_PLANE_DEFAULT, CONTROL_PLANE_VARIABLE
+
+app = typer.Typer(
+    name="replicator",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    epilog=EXIT_CODES_HELP,
+)
+
+_SERVERS = "Servers"
+_OBJECTS = "Objects"
+_REPLICATION = "Replication"
+
+app.command("control-plane", context_settings=processes.PASS_ON, rich_help_panel=_SERVERS)(
+    processes.control_plane
+)
+app.command("node", context_settings=processes.PASS_ON, rich_help_panel=_SERVERS)(processes.node)
+app.command(rich_help_panel=_OBJECTS)(objects.put)
+app.command(rich_help_panel=_OBJECTS)(objects.get)
+app.command(rich_help_panel=_OBJECTS)(objects.ls)
+app.command(rich_help_panel=_OBJECTS)(objects.rm)
+app.add_typer(nodes.app, name="nodes", rich_help_panel=_REPLICATION)
+app.command(rich_help_panel=_REPLICATION)(jobs.migrate)
+app.command(rich_help_panel=_REPLICATION)(jobs.jobs)
+app.command(rich_help_panel=_REPLICATION)(jobs.job)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"replicator {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    control_plane: Annotated[
+        str,
+        typer.Option(
+            "--control-plane", metavar="URL", envvar=CONTROL_PLANE_VARIABLE, help="The control plane."
+        ),
+    ] = CONTROL_PLANE_DEFAULT,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the release.")
+    ] = False,
+) -> None:
+    """Keeps objects on independent nodes and copies them between nodes, sending only the bytes the other
+    side lacks and proving every byte that arrived.
+
+    [bold]Examples[/bold]
+    replicator put node1 backup.tar
+    replicator migrate node1 node2 backup.tar
+    replicator get node2 backup.tar - | sha256sum
+    """
+    # The option may stand before or after the command; this is the default of the one after it.
+    url = {"control_plane": control_plane}
+    defaults: dict[str, Any] = dict.fromkeys(("put", "get", "ls", "rm", "migrate", "jobs", "job"), url)
+    context.default_map = {**defaults, "nodes": {**url, "register": url, "rm": url}}
+
+
+def main() -> None:
+    """The console script."""
+    code: Any = 0
+    try:
+        app(prog_name="replicator")
+    except SystemExit as end:
+        code = end.code
+    leave(int(code or 0))
+
+
+if __name__ == "__main__":
+    main()

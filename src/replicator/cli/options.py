@@ -1,0 +1,25 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+CONTROL_PLANE_VARIABLE = "REPLICATOR_CONTROL_PLANE_URL"
+CONTROL_PLANE_DEFAULT = "http://localhost:8000"
+
+ControlPlane = Annotated[
+    str,
+    typer.Option(
+        "--control-plane",
+        metavar="URL",
+        help=f"The control plane; may also stand before the command, or in ${CONTROL_PLANE_VARIABLE}.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; errors as JSON too.")]
+Node = Annotated[
+    str, typer.Argument(metavar="NODE", help="A registered node's name, or a URL like http://localhost:9001.")
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Stop after so many; without it, list all.")]
+CursorOption = Annotated[str | None, typer.Option(help="Go on where an earlier listing stopped.")]
