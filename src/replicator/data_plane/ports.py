@@ -147,7 +147,10 @@ class Store(ChunkReader, Protocol):
         ...
 
     def discard(self, number: int) -> None:
-        """Undo what was staged under `number`; returns at once, the work follows."""
+        """Undo what is staged under `number`; returns at once, the work follows.
+
+        Once `commit` has taken the number nothing is staged under it any more, and nothing happens.
+        """
         ...
 
     def commit(self, new: NewVersion, settle: Settle) -> None:

@@ -53,10 +53,18 @@ class LoopSettler:
                 self._arrived.append((future, (done, error)))
                 wake, self._woken = not self._woken, True
             if wake:
-                self._loop.call_soon_threadsafe(self._deliver)
+                self._wake()
 
         start(settle)
         return await future
+
+    def _wake(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:
+            # The loop has ended, and with it everybody who waited; the committer goes on.
+            if not self._loop.is_closed():
+                raise
 
     def _deliver(self) -> None:
         with self._lock:

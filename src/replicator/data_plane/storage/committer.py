@@ -53,6 +53,7 @@ class Group:
         self._wall_ms = wall_ms
         self._heads: dict[tuple[BucketName, ObjectId], Version | None] = {}
         self._manifests: set[Digest] = set()
+        self._numbers: set[int] = set()
 
     def head(self, bucket: BucketName, object_id: ObjectId) -> Version | None:
         """The latest version, earlier requests of the group included."""
@@ -69,9 +70,16 @@ class Group:
         """Whether the manifest is stored, by an earlier request of the group included."""
         return digest in self._manifests or self.catalog.get("manifests", digest) is not None
 
-    def set_manifest(self, digest: Digest) -> None:
-        """The group stores the manifest."""
+    def set_manifest(self, digest: Digest, manifest_number: int) -> None:
+        """The group stores the manifest, under that number."""
         self._manifests.add(digest)
+        self._numbers.add(manifest_number)
+
+    def is_staged(self, manifest_number: int) -> bool:
+        """Whether what is under the number still waits for its commit."""
+        if manifest_number in self._numbers:
+            return False
+        return self.catalog.get("meta", rows.staged_key(manifest_number)) is not None
 
     def version_id(self, given: VersionId | None) -> VersionId:
         """A new version id, or the given one; either way the clock is past it."""
@@ -166,10 +174,8 @@ class Committer:
         outcomes: list[tuple[Committed | None, ReplicatorError | None]]
         try:
             outcomes = self._commit([request for request, _ in members])
-        except ReplicatorError as error:
-            failure = (
-                error if isinstance(error, StoreFailed) else StoreFailed(f"a commit failed: {error.message}")
-            )
+        except Exception as error:  # noqa: BLE001  (whatever it is, everybody who waits must hear of it)
+            failure = error if isinstance(error, StoreFailed) else _unexpected(error)
             self._chunks.fail(failure)
             outcomes = [(None, failure)] * len(members)
         for (_, settle), outcome in zip(members, outcomes, strict=True):
@@ -212,3 +218,9 @@ class Committer:
             total([next(flags) for _ in request.chunks], request.chunks) if request.chunks else NOTHING_ADDED
             for request in requests
         ]
+
+
+def _unexpected(error: Exception) -> StoreFailed:
+    failure = StoreFailed(f"a commit failed: {error}; restart the node")
+    failure.__cause__ = error
+    return failure

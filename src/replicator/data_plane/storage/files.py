@@ -47,9 +47,36 @@ def lock_folder(path: str) -> int:
     return descriptor
 
 
-def open_file(path: str, *, create: bool = False) -> int:
-    """A read-write descriptor; with `create` the file must not exist yet."""
-    return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0), 0o644)
+def make_folder(path: str) -> None:
+    """Make a folder, and those above it, where they are missing; the names of new ones are durable."""
+    parent = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(parent):
+        make_folder(parent)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+        return
+    sync_folder(parent)
+
+
+def open_file(path: str) -> int:
+    """A read-write descriptor of a file that exists."""
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+
+def create_file(path: str) -> int:
+    """A read-write descriptor of a new file.
+
+    Raises:
+        QuotaExceeded: the file system has no room for another file.
+        StoreFailed: any other failure.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o644)
+    except OSError as error:
+        raise _failed("the making of a segment", error) from error
 
 
 def write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> None:
@@ -69,11 +96,7 @@ def write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> None:
             if written:
                 views[0] = views[0][written:]
     except OSError as error:
-        if error.errno in _OUT_OF_SPACE:
-            raise QuotaExceeded(
-                "no room on the disk of this node: free space, then retry", reason=str(error.strerror)
-            ) from error
-        raise StoreFailed(f"a write to a segment failed: {error.strerror}") from error
+        raise _failed("a write to a segment", error) from error
 
 
 def read_at(descriptor: int, buffers: Sequence[Buffer], offset: int, *, wait: bool = True) -> int:
@@ -156,6 +179,21 @@ def start_write_back(descriptor: int, offset: int, length: int) -> None:
 
 
 def free_bytes(path: str) -> int:
-    """Bytes that an unprivileged process may still write to the file system of `path`."""
-    stats = os.statvfs(path)
+    """Bytes that an unprivileged process may still write to the file system of `path`.
+
+    Raises:
+        StoreFailed: the file system does not say.
+    """
+    try:
+        stats = os.statvfs(path)
+    except OSError as error:
+        raise _failed("a look at the free space", error) from error
     return stats.f_bavail * stats.f_frsize
+
+
+def _failed(what: str, error: OSError) -> QuotaExceeded | StoreFailed:
+    if error.errno in _OUT_OF_SPACE:
+        return QuotaExceeded(
+            "no room on the disk of this node: free space, then retry", reason=str(error.strerror)
+        )
+    return StoreFailed(f"{what} failed: {error.strerror}; restart the node")

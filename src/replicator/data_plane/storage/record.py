@@ -56,7 +56,10 @@ def encode_segment_header(number: int, store_id: bytes) -> bytes:
 def check_segment_header(data: Buffer, number: int, store_id: bytes) -> None:
     """Raises `Corrupt` unless `data` is the header of that very segment."""
     if bytes(data) != encode_segment_header(number, store_id):
-        raise Corrupt(f"segment {number} does not begin with its header", segment=number)
+        raise Corrupt(
+            f"segment {number} does not begin with its header: it is damaged, or belongs to another store",
+            segment=number,
+        )
 
 
 def encode_record_header(digest: Digest, payload: Buffer) -> bytes:

@@ -3,8 +3,9 @@
 The catalog knows how much of each segment was durable when it was last written. Behind that mark lies what
 was appended but not committed when the process died. Whole records there become known chunks, so an upload
 or pull that is tried again does not bring them twice; from the first record that is not whole the file is cut
-off. A segment that is missing, or shorter than its mark, means that acknowledged bytes are gone: the store
-does not open.
+off. A segment that is missing, or shorter than its mark, means that acknowledged bytes are gone; one that
+begins with another header than its own is not the one the catalog means. In both cases the store does not
+open, and every file stays as it is.
 """
 
 from __future__ import annotations
@@ -47,11 +48,8 @@ def open_store_id(folder: str, catalog: Catalog) -> bytes:
     known = catalog.get("meta", rows.STORE_KEY)
     if known is not None:
         return rows.decode_store_row(known)
-    if any(os.scandir(folder)):
-        raise Corrupt(
-            f"there are segments in '{folder}' but the catalog knows nothing of them; nothing was changed. "
-            "Put the catalog that belongs to them back"
-        )
+    if os.listdir(folder):
+        raise _catalog_lost(folder)
     store_id = os.urandom(STORE_ID_BYTES)
     batch = Batch()
     batch.put("meta", rows.STORE_KEY, rows.encode_store_row(store_id))
@@ -72,9 +70,11 @@ def recover(segments: Segments, catalog: Catalog) -> Recovered:
     _require_durable(segments, durable)
     found = Recovered()
     for number in segments.numbers:
-        mark = durable.get(number, 0)
-        if segments.length(number) > mark:
-            _recover_tail(segments, catalog, number, mark, found)
+        if _was_never_begun(segments, number, durable):
+            found.bytes_cut += segments.length(number)
+            segments.remove(number)
+        elif segments.length(number) > durable.get(number, 0):
+            _recover_tail(segments, catalog, number, durable.get(number, SEGMENT_HEADER_BYTES), found)
     return found
 
 
@@ -89,20 +89,17 @@ def _require_durable(segments: Segments, durable: dict[int, int]) -> None:
                 "the store does not open: restore the file",
                 segment=number,
             )
-    for number in present & durable.keys():
-        segments.check_header(number)
-
-
-def _recover_tail(segments: Segments, catalog: Catalog, number: int, mark: int, found: Recovered) -> None:
-    if mark == 0:
-        try:
+    for number in present:
+        if not _was_never_begun(segments, number, durable):
             segments.check_header(number)
-        except Corrupt:
-            # Made just before the process died: no record can have been committed to it.
-            found.bytes_cut += segments.length(number)
-            segments.remove(number)
-            return
-    end = mark or SEGMENT_HEADER_BYTES
+
+
+def _was_never_begun(segments: Segments, number: int, durable: dict[int, int]) -> bool:
+    """Whether the machine died before the header was on disk: then no record can have been committed."""
+    return number not in durable and segments.is_blank(number)
+
+
+def _recover_tail(segments: Segments, catalog: Catalog, number: int, end: int, found: Recovered) -> None:
     while records := _whole_records(segments, number, end):
         end = records[-1][1].offset + RECORD_HEADER_BYTES + records[-1][1].length
         found.chunks += _index(segments, catalog, number, end, records)
@@ -144,9 +141,24 @@ def _index(
 
 
 def make_folders(path: str) -> tuple[str, str]:
-    """(segments, catalog): the folders inside the data folder, made durably where they are missing."""
+    """(segments, catalog): the folders inside the data folder, made durably where they are missing.
+
+    Raises:
+        Corrupt: there are segments, but no catalog.
+    """
     segments, catalog = os.path.join(path, "segments"), os.path.join(path, "catalog")
+    if os.path.isdir(segments) and os.listdir(segments) and not os.path.isdir(catalog):
+        raise _catalog_lost(segments)
     for folder in (segments, catalog):
-        os.makedirs(folder, exist_ok=True)
-    files.sync_folder(path)
+        files.make_folder(folder)
+    # A process that died may have made names here that it did not live to sync.
+    for folder in (path, segments):
+        files.sync_folder(folder)
     return segments, catalog
+
+
+def _catalog_lost(folder: str) -> Corrupt:
+    return Corrupt(
+        f"there are segments in '{folder}' but the catalog knows nothing of them; nothing was changed. "
+        "Put the catalog that belongs to them back"
+    )

@@ -74,7 +74,7 @@ class CommitVersion:
         batch.put("manifests", manifest.digest, rows.encode_manifest_row(manifest, self.manifest_number))
         group.use_number(self.manifest_number)
         batch.delete("meta", rows.staged_key(self.manifest_number))
-        group.set_manifest(manifest.digest)
+        group.set_manifest(manifest.digest, self.manifest_number)
         self.staging_used = True
 
 
@@ -128,6 +128,9 @@ class DiscardPage:
 
     def apply(self, group: Group, _: Added) -> None:
         """Rows: a page and its references go; with no page left, the mark goes."""
+        if not group.is_staged(self.number):
+            self.done = True
+            return
         page = next(group.catalog.scan("pages", rows.pages_prefix(self.number)), None)
         if page is None:
             group.batch.delete("meta", rows.staged_key(self.number))

@@ -7,6 +7,7 @@ torn end refuses to open: opening it anyway would silently drop acknowledged bat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -38,7 +39,7 @@ class RocksCatalog:
         cache = Cache(cache_bytes)
         families: dict[str, Options] = {family: _family_options(family, cache) for family in FAMILIES}
         try:
-            self._db = Rdict(path, options=_database_options(), column_families=families)
+            self._db = Rdict(path, options=_database_options(path), column_families=families)
         except Exception as error:
             raise Unavailable(
                 f"the catalog in '{path}' does not open: {error}. Nothing was changed. If the disk is well, "
@@ -105,9 +106,11 @@ class RocksCatalog:
         self._db.close()
 
 
-def _database_options() -> Options:
+def _database_options(path: str) -> Options:
     options = Options(raw_mode=True)
-    options.create_if_missing(True)
+    # Where the file that names the rest is lost, RocksDB would start anew and delete the tables it finds.
+    names = os.listdir(path) if os.path.isdir(path) else []
+    options.create_if_missing(not any(name.endswith((".sst", ".log")) for name in names))
     options.create_missing_column_families(True)
     options.set_paranoid_checks(True)
     options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())

@@ -146,6 +146,11 @@ class Segments:
         for index, (digest, _) in enumerate(run):
             check_record(parts[2 * index], parts[2 * index + 1], digest)
 
+    def is_blank(self, number: int) -> bool:
+        """Whether the header of a segment never reached the disk."""
+        header = self.read_raw(number, 0, SEGMENT_HEADER_BYTES)
+        return len(header) < SEGMENT_HEADER_BYTES or not any(header)
+
     def check_header(self, number: int) -> None:
         """Raises `Corrupt` unless the file begins with the header of that segment of this store."""
         header = bytearray(SEGMENT_HEADER_BYTES)
@@ -181,7 +186,7 @@ class Segments:
     def _roll(self) -> None:
         self._require_room(self._end + SEGMENT_HEADER_BYTES)
         number = self._active + 1
-        descriptor = files.open_file(self._path(number), create=True)
+        descriptor = files.create_file(self._path(number))
         try:
             files.write_at(descriptor, [encode_segment_header(number, self._store_id)], 0)
             files.sync_folder(self._folder)

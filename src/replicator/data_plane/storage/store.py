@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ from replicator.data_plane.storage.segment import Segments
 from replicator.kernel.chunker import DEFAULT_CHUNKING, Chunking
 from replicator.kernel.clock import Clock
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import NotFound, ReplicatorError, StoreFailed
+from replicator.kernel.errors import NotFound, ReplicatorError, StoreFailed, Unavailable
 from replicator.kernel.manifest import ChunkRef, Manifest, decode_page
 from replicator.kernel.names import BucketName, ObjectId
 from replicator.kernel.version import VERSION_ID_BYTES, VersionClock
@@ -124,6 +125,9 @@ class NodeStore:
 
     def scan(self, bucket: BucketName, prefix: str, after: str | None, limit: int) -> list[Version]:
         """See `Store.scan`."""
+        if "\0" in prefix:
+            # No id holds the separator, but keys do.
+            return []
         # The byte behind the separator: past every version of `after`, before its longer siblings.
         start = None if after is None else rows.object_prefix(bucket, after) + b"\x01"
         found: list[Version] = []
@@ -225,35 +229,34 @@ def open_store(
         Conflict: another process has the folder.
         Corrupt, Unavailable: the store does not open; the message says why. Nothing was changed.
     """
-    os.makedirs(path, exist_ok=True)
-    lock = files.lock_folder(path)
-    try:
-        segments_folder, catalog_folder = make_folders(path)
-        catalog = open_catalog(catalog_folder)
+    with contextlib.ExitStack() as undo:
         try:
-            store_id = open_store_id(segments_folder, catalog)
+            files.make_folder(path)
+            lock = files.lock_folder(path)
+            undo.callback(os.close, lock)
+            segments_folder, catalog_folder = make_folders(path)
+            catalog = open_catalog(catalog_folder)
+            undo.callback(catalog.close)
             segments = Segments(
                 segments_folder,
-                store_id=store_id,
+                store_id=open_store_id(segments_folder, catalog),
                 segment_bytes_max=segment_bytes_max,
                 reserve_bytes=reserve_bytes,
             )
+            undo.callback(segments.close)
             recovered = recover(segments, catalog)
             counters = _read_counters(catalog, node_name)
-        except BaseException:
-            catalog.close()
-            raise
-    except BaseException:
-        os.close(lock)
-        raise
-    store = NodeStore(
-        segments=segments,
-        catalog=catalog,
-        counters=counters,
-        clock=clock,
-        on_failure=on_failure,
-        chunking=chunking,
-    )
+        except OSError as error:
+            raise Unavailable(f"the store in '{path}' does not open: {error}", path=path) from error
+        store = NodeStore(
+            segments=segments,
+            catalog=catalog,
+            counters=counters,
+            clock=clock,
+            on_failure=on_failure,
+            chunking=chunking,
+        )
+        undo.pop_all()
     return OpenedStore(store, lock, recovered)
 
 

@@ -1,0 +1,69 @@
+"""/health, /ready, /metrics"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from replicator.control_plane.api.services import Given
+from replicator.control_plane.metrics import Population
+from replicator.control_plane.ports import Unit
+from replicator.runtime.metrics import expose
+
+
+class Health(BaseModel):
+    """The process is up."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ok"}})
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """The database answers, and its schema is the one of this release."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ready", "schema_revision": "0001"}})
+
+    status: Literal["ready"] = "ready"
+    schema_revision: str = Field(description="Revision of the database's schema.")
+
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health", summary="Is the process up?")
+async def health() -> Health:
+    """Always `ok`, without looking at anything."""
+    return Health()
+
+
+@router.get("/ready", summary="Can it do its work?")
+async def ready(services: Given) -> Ready:
+    """503 while the database does not answer."""
+    return Ready(schema_revision=await services.database.check())
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"description": "Text in OpenMetrics or Prometheus form.", "content": {"text/plain": {}}}
+    },
+)
+async def show_metrics(services: Given, accept: Annotated[str, Header()] = "") -> Response:
+    """OpenMetrics where `Accept` asks for it."""
+    services.metrics.set_population(await services.database.read(_population))
+    body, content_type = expose(services.metrics.registry, accept)
+    return Response(body, headers={"Content-Type": content_type})
+
+
+def _population(unit: Unit) -> Population:
+    return Population(
+        jobs=unit.jobs.counts(),
+        tasks=unit.tasks.live_counts(),
+        nodes=unit.nodes.count(),
+        nodes_connected=unit.nodes.connected_count(),
+    )

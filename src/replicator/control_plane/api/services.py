@@ -1,0 +1,37 @@
+"""What the routes call, handed to them by the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from replicator.control_plane.api.paging import Paging
+from replicator.control_plane.metrics import Metrics
+from replicator.control_plane.ports import Database
+from replicator.control_plane.services.jobs import Jobs
+from replicator.control_plane.services.link import Link
+from replicator.control_plane.services.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """All that the API does goes through one of these."""
+
+    registry: Registry
+    jobs: Jobs
+    link: Link
+    database: Database
+    metrics: Metrics
+    paging: Paging
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that answers `request`."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+Given = Annotated[Services, Depends(services_of)]

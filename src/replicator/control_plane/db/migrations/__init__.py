@@ -1,0 +1,1 @@
+"""Alembic's folder: one file per step from one schema to the next."""

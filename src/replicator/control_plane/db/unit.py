@@ -1,0 +1,36 @@
+"""One transaction's view of the records."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import sqlalchemy as sa
+
+from replicator.control_plane.db.job_records import SqlJobs
+from replicator.control_plane.db.node_records import SqlNodes, SqlSessions
+from replicator.control_plane.db.task_records import SqlAttempts, SqlTasks
+from replicator.control_plane.ports import Event
+
+_NOW = sa.select(sa.func.now_ms(type_=sa.BigInteger))
+
+
+class SqlUnit:
+    """`Unit` on one connection. `events` are those noted so far."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self.nodes = SqlNodes(connection)
+        self.sessions = SqlSessions(connection)
+        self.jobs = SqlJobs(connection)
+        self.tasks = SqlTasks(connection)
+        self.attempts = SqlAttempts(connection)
+        self.events: list[Event] = []
+
+    @cached_property
+    def now_ms(self) -> int:
+        """Database time, read once."""
+        return self._connection.execute(_NOW).scalar_one()
+
+    def note(self, event: Event) -> None:
+        """Tell `event` once the unit is durable."""
+        self.events.append(event)

@@ -1,0 +1,207 @@
+"""Tasks: their states and every move between them.
+
+A task changes hands only by `claim` and `take_back`, and each of them makes `epoch` grow: whoever holds
+an older epoch has lost the right to report. The lease is there exactly in the states `leased` and
+`cancelling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from replicator.control_plane.domain.lease import Lease
+from replicator.kernel.errors import Conflict
+from replicator.kernel.names import NodeName, ObjectId
+from replicator.wire.sessions import ErrorInfo, Transfer
+
+
+class TaskState(StrEnum):
+    """Where a task stands."""
+
+    READY = "ready"
+    LEASED = "leased"
+    SCHEDULED = "scheduled"
+    HELD = "held"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_S = TaskState
+TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
+    _S.READY: frozenset({_S.LEASED, _S.HELD, _S.FAILED, _S.CANCELLED}),
+    _S.LEASED: frozenset({_S.SUCCEEDED, _S.FAILED, _S.SCHEDULED, _S.READY, _S.CANCELLING}),
+    _S.SCHEDULED: frozenset({_S.READY, _S.HELD, _S.CANCELLED}),
+    _S.HELD: frozenset({_S.READY, _S.SCHEDULED, _S.CANCELLED}),
+    _S.CANCELLING: frozenset({_S.CANCELLED}),
+    _S.SUCCEEDED: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.CANCELLED: frozenset(),
+}
+TERMINAL = frozenset(state for state, following in TRANSITIONS.items() if not following)
+IN_HAND = frozenset({TaskState.LEASED, TaskState.CANCELLING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One object to pull to one destination.
+
+    `attempt` counts those begun, `failures` those that count against the cap. While failures are those of
+    a node that cannot be reached, `parked_since_ms` is when that began and `parked_for` is the node.
+    `transfer` is that of the latest attempt; `earlier_…` are sums over the attempts before it.
+    """
+
+    id: int
+    job_id: int
+    src_node: NodeName
+    dst_node: NodeName
+    object_id: ObjectId
+    state: TaskState = TaskState.READY
+    epoch: int = 0
+    attempt: int = 0
+    failures: int = 0
+    parks: int = 0
+    parked_for: NodeName | None = None
+    parked_since_ms: int | None = None
+    lease: Lease | None = None
+    ready_at_ms: int
+    not_before_ms: int | None = None
+    begun_at_ms: int | None = None
+    transfer: Transfer = field(default_factory=Transfer)
+    earlier_bytes_transferred: int = 0
+    earlier_bytes_wire: int = 0
+    error: ErrorInfo | None = None
+    version: str | None = None
+    manifest: str | None = None
+    created_at_ms: int
+    updated_at_ms: int
+
+
+def is_held_by(task: Task, *, epoch: int, boot_id: str) -> bool:
+    """Whether what the process `boot_id` says about `epoch` counts: the fencing rule."""
+    return task.lease is not None and task.epoch == epoch and task.lease.boot_id == boot_id
+
+
+def claim(task: Task, *, lease: Lease, now_ms: int) -> Task:
+    """A new attempt begins under `lease`."""
+    known = Transfer(bytes_logical=task.transfer.bytes_logical)
+    return _move(
+        task,
+        TaskState.LEASED,
+        now_ms,
+        lease=lease,
+        epoch=task.epoch + 1,
+        attempt=task.attempt + 1,
+        begun_at_ms=now_ms,
+        transfer=known,
+        earlier_bytes_transferred=task.earlier_bytes_transferred + task.transfer.bytes_transferred,
+        earlier_bytes_wire=task.earlier_bytes_wire + task.transfer.bytes_wire,
+    )
+
+
+def renew(task: Task, lease: Lease) -> Task:
+    """The same right under a longer lease, or under the next session of the same process."""
+    return replace(task, lease=lease)
+
+
+def report(task: Task, transfer: Transfer, *, now_ms: int) -> Task:
+    """Progress of the attempt. Reports may come late and out of order, so numbers only grow."""
+    known = task.transfer.model_dump()
+    told = transfer.model_dump()
+    merged = {name: max(known[name], amount) for name, amount in told.items()}
+    merged["bytes_logical"] = told["bytes_logical"] or known["bytes_logical"]
+    if merged == known:
+        return task
+    return replace(task, transfer=Transfer(**merged), updated_at_ms=now_ms)
+
+
+def succeed(task: Task, *, version: str | None, manifest: str | None, now_ms: int) -> Task:
+    """The object is there, verified and durable."""
+    return _move(task, TaskState.SUCCEEDED, now_ms, error=None, version=version, manifest=manifest)
+
+
+def fail(task: Task, *, error: ErrorInfo, now_ms: int) -> Task:
+    """For good."""
+    return _move(task, TaskState.FAILED, now_ms, error=error)
+
+
+def retry(task: Task, *, error: ErrorInfo, not_before_ms: int, now_ms: int) -> Task:
+    """After a failure that counts."""
+    return _move(
+        task,
+        TaskState.SCHEDULED,
+        now_ms,
+        error=error,
+        not_before_ms=not_before_ms,
+        failures=task.failures + 1,
+        parks=0,
+        parked_for=None,
+        parked_since_ms=None,
+    )
+
+
+def park(task: Task, *, error: ErrorInfo, parked_for: NodeName, not_before_ms: int, now_ms: int) -> Task:
+    """After a failure that does not count: `parked_for` could not be reached. Ready at once if due now.
+
+    An attempt that brought bytes shows that the nodes do meet, so the count and the clock start anew.
+    """
+    anew = task.parked_since_ms is None or task.transfer.bytes_transferred > 0
+    due = not_before_ms <= now_ms
+    return _move(
+        task,
+        TaskState.READY if due else TaskState.SCHEDULED,
+        now_ms,
+        error=error,
+        not_before_ms=None if due else not_before_ms,
+        parks=1 if anew else task.parks + 1,
+        parked_for=parked_for,
+        parked_since_ms=now_ms if anew else task.parked_since_ms,
+    )
+
+
+def release(task: Task, *, now_ms: int) -> Task:
+    """The backoff is over."""
+    return _move(task, TaskState.READY, now_ms, not_before_ms=None)
+
+
+def unpark(task: Task, *, now_ms: int) -> Task:
+    """What the task waited for has come, so it is ready, and the wait is forgotten."""
+    return release(replace(task, parks=0, parked_for=None, parked_since_ms=None), now_ms=now_ms)
+
+
+def hold(task: Task, *, now_ms: int) -> Task:
+    """Not to be claimed until it is resumed; a backoff goes on meanwhile."""
+    return _move(task, TaskState.HELD, now_ms)
+
+
+def resume(task: Task, *, now_ms: int) -> Task:
+    """Back from `held`, to what is left of its backoff."""
+    waits = task.not_before_ms is not None and task.not_before_ms > now_ms
+    if waits:
+        return _move(task, TaskState.SCHEDULED, now_ms)
+    return release(task, now_ms=now_ms)
+
+
+def cancel(task: Task, *, now_ms: int) -> Task:
+    """Ended at once, or, while a node has it in hand, asked to end."""
+    if task.state is TaskState.LEASED:
+        return replace(task, state=TaskState.CANCELLING, updated_at_ms=now_ms)
+    return _move(task, TaskState.CANCELLED, now_ms)
+
+
+def fence(task: Task) -> Task:
+    """The next epoch, so that nobody's word counts until the task is claimed again."""
+    return replace(task, epoch=task.epoch + 1)
+
+
+def _move(task: Task, state: TaskState, now_ms: int, **changes: Any) -> Task:
+    if state not in TRANSITIONS[task.state]:
+        raise Conflict(f"a task cannot go from {task.state} to {state}", task=task.id)
+    in_hand = state in IN_HAND
+    ready_at_ms = now_ms if state is TaskState.READY else task.ready_at_ms
+    changes = {"lease": task.lease if in_hand else None, "ready_at_ms": ready_at_ms, **changes}
+    return replace(task, state=state, updated_at_ms=now_ms, **changes)

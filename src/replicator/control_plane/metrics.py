@@ -1,0 +1,110 @@
+"""What the control plane measures of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from replicator.control_plane.domain.job import JobState
+from replicator.control_plane.domain.task import TERMINAL, TaskState
+from replicator.kernel.clock import Clock
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_UNITS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """How many of everything there are just now."""
+
+    jobs: Mapping[JobState, int]
+    tasks: Mapping[str, int]
+    nodes: int
+    nodes_connected: int
+
+
+class Metrics:
+    """One registry; its text is made by `replicator.runtime.metrics`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.registry = CollectorRegistry()
+        self._jobs = Gauge("replicator_jobs", "Jobs.", ["state"], registry=self.registry)
+        self._tasks = Gauge(
+            "replicator_tasks", "Tasks that have not ended.", ["state"], registry=self.registry
+        )
+        self._nodes = Gauge("replicator_nodes", "Nodes.", ["status"], registry=self.registry)
+        self._happened = {
+            "task": self._counter("replicator_task_transitions", "Tasks that went into a state.", "state"),
+            "job": self._counter("replicator_job_transitions", "Jobs that went into a state.", "state"),
+            "session": self._counter("replicator_sessions", "What happened to sessions.", "event"),
+            "join": self._counter("replicator_joins", "Nodes told to join, by how that went.", "outcome"),
+        }
+        self._refused = Counter(
+            "replicator_results_refused", "Results refused as stale.", registry=self.registry
+        )
+        self._polls = Histogram(
+            "replicator_poll_seconds",
+            "Answering a poll, its wait included.",
+            buckets=(*_SECONDS, 30),
+            registry=self.registry,
+        )
+        self._transactions = Histogram(
+            "replicator_transaction_seconds",
+            "From asking for a transaction to its end, the queue included.",
+            ["kind"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._commits = Histogram(
+            "replicator_commit_units",
+            "Units of work made durable by one commit.",
+            buckets=_UNITS,
+            registry=self.registry,
+        )
+
+    def count(self, event: str) -> None:
+        """`event` has happened; its name is `what.how`."""
+        what, _, how = event.partition(".")
+        if event == "result.refused":
+            self._refused.inc()
+        elif what in self._happened:
+            self._happened[what].labels(how).inc()
+
+    def committed(self, units: int) -> None:
+        """One commit has made `units` durable."""
+        self._commits.observe(units)
+
+    @contextmanager
+    def time_poll(self) -> Iterator[None]:
+        """Measures one poll."""
+        begun_s = self._clock.monotonic_s()
+        try:
+            yield
+        finally:
+            self._polls.observe(self._clock.monotonic_s() - begun_s)
+
+    @contextmanager
+    def time_transaction(self, kind: str) -> Iterator[None]:
+        """Measures one `read` or `write`."""
+        begun_s = self._clock.monotonic_s()
+        try:
+            yield
+        finally:
+            self._transactions.labels(kind).observe(self._clock.monotonic_s() - begun_s)
+
+    def set_population(self, population: Population) -> None:
+        """What is shown until the next time."""
+        for job_state in JobState:
+            self._jobs.labels(job_state).set(population.jobs.get(job_state, 0))
+        for task_state in TaskState:
+            if task_state not in TERMINAL:
+                self._tasks.labels(task_state).set(population.tasks.get(task_state, 0))
+        self._nodes.labels("connected").set(population.nodes_connected)
+        self._nodes.labels("disconnected").set(population.nodes - population.nodes_connected)
+
+    def _counter(self, name: str, text: str, label: str) -> Counter:
+        return Counter(name, text, [label], registry=self.registry)

@@ -1,0 +1,126 @@
+"""The scheduler's duties: synchronous work inside a unit, in pages, each of them safe to do again.
+
+A duty looks for what is due inside its own transaction and never relies on what was decided before, so it
+does no harm if the work was done meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicator.control_plane.domain import job as jobs
+from replicator.control_plane.domain import task as tasks
+from replicator.control_plane.domain.job import Job, MigrateSpec
+from replicator.control_plane.domain.policy import RetryPolicy
+from replicator.control_plane.ports import Event, Unit
+from replicator.control_plane.scheduler.decide import Snapshot
+from replicator.control_plane.services import outcomes
+from replicator.control_plane.services.registry import disconnect
+from replicator.kernel.names import NodeName
+from replicator.wire.sessions import ErrorInfo
+
+PAGE = 100
+JOINS_MAX = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinTarget:
+    """A node to tell, and where it is."""
+
+    name: NodeName
+    base_url: str
+
+
+def look(unit: Unit) -> Snapshot:
+    """When each kind of work is next due; a few reads of indexes."""
+    absences = unit.tasks.absences()
+    return Snapshot(
+        now_ms=unit.now_ms,
+        jobs_to_plan=bool(unit.jobs.to_plan(limit=1)),
+        next_session_expiry_ms=unit.sessions.next_expiry_ms(),
+        next_lease_expiry_ms=unit.tasks.next_expiry_ms(),
+        next_backoff_end_ms=unit.tasks.next_due_ms(),
+        absent_since_ms=min(absences.values(), default=None),
+        next_join_ms=unit.nodes.next_join_ms(),
+    )
+
+
+def plan(unit: Unit) -> None:
+    """Turn the oldest waiting jobs into tasks."""
+    for job in unit.jobs.to_plan(limit=PAGE):
+        _plan_job(unit, jobs.begin_planning(job, now_ms=unit.now_ms))
+
+
+def expire_sessions(unit: Unit) -> None:
+    """End the sessions that were not renewed."""
+    for session in unit.sessions.expired(now_ms=unit.now_ms, limit=PAGE):
+        disconnect(unit, session, reason="expired")
+
+
+def take_back(unit: Unit, policy: RetryPolicy) -> None:
+    """Take tasks back whose lease is over."""
+    for task in unit.tasks.expired(now_ms=unit.now_ms, limit=PAGE):
+        message = f"{task.dst_node} did not renew its lease"
+        outcomes.take_back(unit, task, message=message, at_once=False, policy=policy)
+
+
+def release(unit: Unit) -> None:
+    """Make tasks ready whose backoff is over."""
+    for task in unit.tasks.due(now_ms=unit.now_ms, limit=PAGE):
+        outcomes.move(unit, tasks.release(task, now_ms=unit.now_ms))
+
+
+def give_up(unit: Unit, policy: RetryPolicy) -> None:
+    """Fail tasks that have waited too long for a destination that is not connected."""
+    latest_ms = unit.now_ms - policy.park_ms_max
+    for node, since_ms in unit.tasks.absences().items():
+        if since_ms <= latest_ms:
+            _give_up_on(unit, node, latest_ms=latest_ms, hours=policy.park_ms_max / 3_600_000)
+
+
+def joins(unit: Unit) -> list[JoinTarget]:
+    """Nodes that are due to be told to join."""
+    return [
+        JoinTarget(name=node.name, base_url=node.base_url)
+        for node in unit.nodes.to_join(now_ms=unit.now_ms, limit=JOINS_MAX)
+    ]
+
+
+def start_anew(unit: Unit, *, lease_ms: int, policy: RetryPolicy) -> None:
+    """After a start: nodes get a full lease to come back in, for they could not renew while nobody listened.
+
+    Database time may have begun anew as well, so no backoff is left longer than any could be.
+    """
+    expires_at_ms = unit.now_ms + lease_ms
+    sessions = unit.sessions.extend_all(expires_at_ms=expires_at_ms)
+    unit.tasks.extend_all(expires_at_ms=expires_at_ms, due_by_ms=unit.now_ms + policy.delay_ms_max)
+    unit.note(Event(name="sessions.resumed", fields={"sessions": sessions}))
+
+
+def _plan_job(unit: Unit, job: Job) -> None:
+    specs, cursor = _expand(job)
+    for spec in specs:
+        task = unit.tasks.add(job.id, spec, now_ms=unit.now_ms)
+        unit.note(
+            Event(
+                name="task.ready", fields={"task": task.id, "job": job.id}, wakes=task.dst_node, level="debug"
+            )
+        )
+    planned = jobs.planned(job, tasks=len(specs), cursor=cursor, now_ms=unit.now_ms)
+    unit.jobs.put(planned)
+    unit.note(outcomes.job_event(planned))
+
+
+def _expand(job: Job) -> tuple[list[MigrateSpec], str | None]:
+    """The next tasks of `job`, and where to go on; a migration is one task."""
+    return [job.spec], None
+
+
+def _give_up_on(unit: Unit, node: NodeName, *, latest_ms: int, hours: float) -> None:
+    error = ErrorInfo(
+        error_class="node-down",
+        code="peer-unreachable",
+        message=f"{node} has not connected for {hours:g} h",
+    )
+    for task in unit.tasks.ready_before(node, ready_at_ms=latest_ms, limit=PAGE):
+        outcomes.move(unit, tasks.fail(task, error=error, now_ms=unit.now_ms), error=error)

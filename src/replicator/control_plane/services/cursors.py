@@ -1,0 +1,60 @@
+"""Opaque cursors: where a list goes on."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from replicator.kernel.errors import InvalidRequest
+from replicator.kernel.names import NodeName
+from replicator.wire.sessions import INTEGER_MAX
+
+_NODES, _JOBS = "1n:", "1j:"
+_LENGTH_MAX = 200
+
+
+def of_name(name: NodeName) -> str:
+    """After the node called `name`."""
+    return _encode(_NODES + name)
+
+
+def after_name(cursor: str) -> NodeName:
+    """The name in `cursor`; raises `InvalidRequest`."""
+    try:
+        return NodeName.parse(_decode(cursor, _NODES))
+    except InvalidRequest as error:
+        raise _bad() from error
+
+
+def of_job(job_id: int) -> str:
+    """After the job `job_id`, which is to say at smaller ids."""
+    return _encode(_JOBS + str(job_id))
+
+
+def before_job(cursor: str) -> int:
+    """The id in `cursor`; raises `InvalidRequest`."""
+    text = _decode(cursor, _JOBS)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= INTEGER_MAX):
+        raise _bad()
+    return int(text)
+
+
+def _encode(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str, kind: str) -> str:
+    if len(cursor) > _LENGTH_MAX:
+        raise _bad()
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except (UnicodeError, binascii.Error) as error:
+        raise _bad() from error
+    if not text.startswith(kind):
+        raise _bad()
+    return text.removeprefix(kind)
+
+
+def _bad() -> InvalidRequest:
+    return InvalidRequest("this cursor is not one that the list has given; begin again without it")

@@ -1,0 +1,197 @@
+"""Sessions: what nodes and the control plane say to each other. Synchronous work inside a unit.
+
+Any message may be lost, late, or come twice, so all of this can be repeated: a result that counted before
+is stale the second time and acknowledged again; a task that was leased in a reply that never arrived is
+assigned again under the same epoch, because the next poll does not name it as running.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicator.control_plane.domain import job as jobs
+from replicator.control_plane.domain import lease as leases
+from replicator.control_plane.domain import node as nodes
+from replicator.control_plane.domain import task as tasks
+from replicator.control_plane.domain.lease import Lease, Session
+from replicator.control_plane.domain.node import Node
+from replicator.control_plane.domain.policy import RetryPolicy
+from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.ports import Event, Unit
+from replicator.control_plane.services import outcomes
+from replicator.control_plane.services.registry import address, disconnect, require_node
+from replicator.kernel.names import NodeName
+from replicator.wire.sessions import (
+    OpenSession,
+    Poll,
+    PollReply,
+    TaskAssignment,
+    TaskRef,
+    TaskSource,
+)
+
+PARKED_RELEASED_MAX = 1000
+"""More tasks than that which wait for one node come back by their own backoff."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On which sessions are granted."""
+
+    lease_ms: int
+    policy: RetryPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """The reply so far, and whose poll it was."""
+
+    node: NodeName
+    reply: PollReply
+
+
+def open_session(unit: Unit, request: OpenSession, *, session_id: str, terms: Terms) -> Session:
+    """A session for the node's process, in the place of any that the node had.
+
+    The outbox of the node's earlier life counts first, under the fencing rule. Tasks in hand stay with the
+    process that has them while their lease lasts; those of another process are ready again.
+    """
+    name = NodeName(request.node)
+    known = unit.nodes.get(name)
+    for result in request.results:
+        outcomes.apply_result(unit, name, result, terms.policy)
+    _end_earlier_session(unit, known)
+    node = nodes.connect(
+        known, name=name, session_id=session_id, base_url=address(request.base_url), now_ms=unit.now_ms
+    )
+    unit.nodes.put(node)
+    session = Session(
+        id=session_id,
+        node=name,
+        boot_id=request.boot_id,
+        release=request.release,
+        epoch=node.session_epoch,
+        opened_at_ms=unit.now_ms,
+        renewed_at_ms=unit.now_ms,
+        expires_at_ms=unit.now_ms + terms.lease_ms,
+    )
+    unit.sessions.put(session)
+    _release_parked(unit, name)
+    _hand_over(unit, session, terms.policy)
+    fields = {"node": name, "boot_id": session.boot_id, "epoch": session.epoch, "release": session.release}
+    unit.note(Event(name="session.opened", fields=fields))
+    return session
+
+
+def poll(unit: Unit, session_id: str, request: Poll, *, terms: Terms) -> Polled:
+    """Renew the session, take the news, and say what is wanted.
+
+    Raises:
+        Fenced: the session is not live, or not that process's.
+    """
+    session = unit.sessions.get(session_id)
+    session = leases.require_live(session, boot_id=request.boot_id, now_ms=unit.now_ms)
+    session = leases.renewed(session, lease_ms=terms.lease_ms, now_ms=unit.now_ms)
+    unit.sessions.put(session)
+    for result in request.results:
+        outcomes.apply_result(unit, session.node, result, terms.policy)
+    held = [task for task in unit.tasks.in_hand(session.node) if _is_of(task, session)]
+    reply = PollReply(
+        acknowledged=[TaskRef(task_id=result.task_id, epoch=result.epoch) for result in request.results],
+        abandon=_not_held(request, held),
+    )
+    _tend(unit, session, held, request, reply)
+    reply.tasks.extend(_claim(unit, session, limit=request.capacity - len(reply.tasks)))
+    return Polled(node=session.node, reply=reply)
+
+
+def _not_held(request: Poll, held: list[Task]) -> list[TaskRef]:
+    epochs = {task.id: task.epoch for task in held}
+    return [
+        TaskRef(task_id=progress.task_id, epoch=progress.epoch)
+        for progress in request.running
+        if epochs.get(progress.task_id) != progress.epoch
+    ]
+
+
+def _end_earlier_session(unit: Unit, known: Node | None) -> None:
+    if known is None:
+        return
+    earlier = None if known.session_id is None else unit.sessions.get(known.session_id)
+    if earlier is not None:
+        disconnect(unit, earlier, reason="replaced")
+    unit.sessions.forget_ended(known.name)
+
+
+def _hand_over(unit: Unit, session: Session, policy: RetryPolicy) -> None:
+    for task in unit.tasks.in_hand(session.node):
+        assert task.lease is not None
+        if task.lease.boot_id == session.boot_id and task.lease.expires_at_ms > unit.now_ms:
+            _renew(unit, task, session)
+        else:
+            outcomes.take_back(unit, task, message=f"{session.node} began anew", at_once=True, policy=policy)
+
+
+def _release_parked(unit: Unit, name: NodeName) -> None:
+    for task in unit.tasks.parked_for(name, limit=PARKED_RELEASED_MAX):
+        outcomes.move(unit, tasks.unpark(task, now_ms=unit.now_ms))
+
+
+def _tend(unit: Unit, session: Session, held: list[Task], request: Poll, reply: PollReply) -> None:
+    """Renew what the node has in hand, and say again what it seems not to have heard."""
+    running = {(progress.task_id, progress.epoch): progress for progress in request.running}
+    for task in held:
+        progress = running.get((task.id, task.epoch))
+        if progress is not None:
+            _renew(unit, outcomes.record_progress(unit, task, progress), session)
+        if task.state is TaskState.CANCELLING:
+            _tend_cancelling(unit, task, running=progress is not None, reply=reply)
+        elif progress is None and len(reply.tasks) < request.capacity:
+            reply.tasks.append(_assignment(unit, _renew(unit, task, session)))
+
+
+def _tend_cancelling(unit: Unit, task: Task, *, running: bool, reply: PollReply) -> None:
+    if running:
+        reply.cancel.append(TaskRef(task_id=task.id, epoch=task.epoch))
+    else:
+        cancelled = tasks.cancel(task, now_ms=unit.now_ms)
+        outcomes.conclude(unit, task, cancelled, outcome="cancelled", error=None)
+
+
+def _claim(unit: Unit, session: Session, *, limit: int) -> list[TaskAssignment]:
+    lease = _lease(session)
+    claimed = []
+    for ready in unit.tasks.ready(session.node, limit=limit):
+        task = tasks.claim(ready, lease=lease, now_ms=unit.now_ms)
+        unit.attempts.begin(task)
+        outcomes.move(unit, task)
+        job = outcomes.known_job(unit, task.job_id)
+        unit.jobs.put(jobs.attempt_begun(job, now_ms=unit.now_ms))
+        claimed.append(_assignment(unit, task))
+    return claimed
+
+
+def _assignment(unit: Unit, task: Task) -> TaskAssignment:
+    source = require_node(unit, task.src_node)
+    return TaskAssignment(
+        task_id=task.id,
+        job_id=task.job_id,
+        epoch=task.epoch,
+        attempt=task.attempt,
+        source=TaskSource(node=source.name, base_url=source.base_url),
+        object_id=task.object_id,
+    )
+
+
+def _renew(unit: Unit, task: Task, session: Session) -> Task:
+    renewed = tasks.renew(task, _lease(session))
+    unit.tasks.put(renewed)
+    return renewed
+
+
+def _lease(session: Session) -> Lease:
+    return Lease(session_id=session.id, boot_id=session.boot_id, expires_at_ms=session.expires_at_ms)
+
+
+def _is_of(task: Task, session: Session) -> bool:
+    return task.lease is not None and task.lease.session_id == session.id

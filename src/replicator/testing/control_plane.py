@@ -1,0 +1,218 @@
+"""A control plane inside the test, with its clock, its randomness and its nodes owned by the test."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from replicator.control_plane.api.app import create_app
+from replicator.control_plane.db.database import SqlDatabase
+from replicator.control_plane.main import ControlPlane, Surroundings, open_control_plane
+from replicator.control_plane.settings import Settings
+from replicator.kernel.clock import Clock
+from replicator.kernel.errors import PeerUnreachable, ReplicatorError
+from replicator.kernel.names import NodeName
+from replicator.testing.clock import FrozenClock
+from replicator.wire.jobs import JobView
+from replicator.wire.nodes import NodeView
+from replicator.wire.sessions import PollReply, SessionOpened, TaskAssignment
+
+
+class ManualClock(FrozenClock):
+    """Time that stands still until the test lets it pass."""
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_ms += round(seconds * 1000)
+
+
+@dataclass
+class ScriptedJoiner:
+    """`Joiner` that answers as the test says; nodes not in `answers` cannot be reached."""
+
+    answers: dict[str, ReplicatorError | None] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    async def ask(self, *, node: NodeName, base_url: str) -> None:
+        """See `Joiner`."""
+        self.asked.append((node, base_url))
+        answer = self.answers.get(node, PeerUnreachable(f"{base_url} cannot be reached"))
+        if answer is not None:
+            raise answer
+
+
+class FakeNode:
+    """A node played by the test: it says and does only what it is told to."""
+
+    def __init__(self, http: httpx.AsyncClient, name: str, boot: int = 1) -> None:
+        self._http = http
+        self.name = name
+        self.boot_id = f"{name}-boot-{boot}"
+        self.session_id = ""
+
+    async def open(self, *results: dict[str, Any]) -> SessionOpened:
+        """Open a session, handing in the outbox of an earlier life."""
+        response = await self._http.post(
+            "/sessions",
+            json={
+                "node": self.name,
+                "boot_id": self.boot_id,
+                "base_url": f"http://{self.name}:9000",
+                "release": "0.1.0",
+                "results": list(results),
+            },
+        )
+        opened = SessionOpened.model_validate(response.raise_for_status().json())
+        self.session_id = opened.session_id
+        return opened
+
+    async def poll_raw(self, **message: Any) -> httpx.Response:
+        """Poll, and give the answer as it is."""
+        told = {"boot_id": self.boot_id, "capacity": 4, **message}
+        return await self._http.post(f"/sessions/{self.session_id}/poll", json=told)
+
+    async def poll(self, **message: Any) -> PollReply:
+        """Poll; any error is raised."""
+        response = await self.poll_raw(**message)
+        return PollReply.model_validate(response.raise_for_status().json())
+
+    async def claim(self) -> TaskAssignment:
+        """The one task that there is to claim."""
+        (task,) = (await self.poll()).tasks
+        return task
+
+    def result(self, task: TaskAssignment, outcome: str = "succeeded", **fields: Any) -> dict[str, Any]:
+        """A result of this life for `task`."""
+        return {
+            "task_id": task.task_id,
+            "epoch": task.epoch,
+            "boot_id": self.boot_id,
+            "outcome": outcome,
+            "transfer": fields.pop("transfer", {}),
+            **fields,
+        }
+
+    def failure(self, task: TaskAssignment, error_class: str, code: str = "corrupt") -> dict[str, Any]:
+        """The result of a failed attempt."""
+        error = {"class": error_class, "code": code, "message": f"{code} happened"}
+        return self.result(task, "failed", error=error)
+
+    def progress(self, task: TaskAssignment, **transfer: int) -> dict[str, Any]:
+        """How far `task` has come."""
+        return {"task_id": task.task_id, "epoch": task.epoch, "transfer": transfer}
+
+
+@dataclass
+class ControlPlaneUnderTest:
+    """A control plane and what surrounds it. Its scheduler works only in `settle` and `tell_to_join`."""
+
+    parts: ControlPlane
+    http: httpx.AsyncClient
+    clock: Any
+    joiner: ScriptedJoiner
+
+    async def settle(self) -> None:
+        """Let the scheduler do all that is due."""
+        while not await self.parts.scheduler.do_due():
+            pass
+
+    async def register(self, *names: str) -> None:
+        """Register nodes by hand."""
+        for name in names:
+            message = {"name": name, "base_url": f"http://{name}.example:9000"}
+            (await self.http.post("/nodes/register", json=message)).raise_for_status()
+
+    async def connect(self, name: str, boot: int = 1) -> FakeNode:
+        """A fake node with an open session."""
+        node = FakeNode(self.http, name, boot)
+        await node.open()
+        return node
+
+    async def migrate(self, object_id: str = "demo.bin", src: str = "node1", dst: str = "node2") -> int:
+        """Create a job and let it be planned; its id."""
+        message = {"src_node": src, "dst_node": dst, "object_id": object_id}
+        response = await self.http.post("/jobs/migrate", json=message)
+        await self.settle()
+        return JobView.model_validate(response.raise_for_status().json()).id
+
+    async def job(self, job_id: int = 1) -> JobView:
+        """The job as a user sees it."""
+        return JobView.model_validate((await self.http.get(f"/jobs/{job_id}")).raise_for_status().json())
+
+    async def node(self, name: str) -> NodeView:
+        """The node as a user sees it."""
+        return NodeView.model_validate((await self.http.get(f"/nodes/{name}")).raise_for_status().json())
+
+
+@asynccontextmanager
+async def control_plane_in(
+    data_dir: str, *, clock: Clock | None = None, uniforms: Sequence[float] = (0.5,), **settings: Any
+) -> AsyncIterator[ControlPlaneUnderTest]:
+    """A control plane over a database in `data_dir`, started as a process would.
+
+    Random numbers are `uniforms`, as fractions of their range, again and again.
+    """
+    clock = clock or ManualClock()
+    joiner = ScriptedJoiner()
+    draws, sessions = count(), count(1)
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * uniforms[next(draws) % len(uniforms)]
+
+    _provide_database(data_dir)
+    parts = open_control_plane(
+        Settings(data_dir=data_dir, **settings),
+        Surroundings(
+            clock=clock,
+            joiner=joiner,
+            uniform=uniform,
+            new_session_id=lambda: f"session-{next(sessions)}-{clock.wall_ms()}",
+        ),
+    )
+    try:
+        app = _app()
+        app.state.services = parts.services
+        await parts.scheduler.start_anew()
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://control-plane"
+        ) as http:
+            yield ControlPlaneUnderTest(parts=parts, http=http, clock=clock, joiner=joiner)
+    finally:
+        parts.close()
+
+
+def _provide_database(data_dir: str) -> None:
+    """Migrated once and then copied, because migrating takes longer than most tests."""
+    path = os.path.join(data_dir, "control-plane.sqlite")
+    if not os.path.exists(path):
+        with open(path, "wb") as file:
+            file.write(_migrated_database())
+
+
+@cache
+def _migrated_database() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "empty.sqlite")
+        SqlDatabase(path, clock=ManualClock(), on_events=lambda _: None).close()
+        with open(path, "rb") as file:
+            return file.read()
+
+
+@cache
+def _app() -> FastAPI:
+    """One for all tests of a process, for it takes longer to build than to use."""
+    return create_app(None, lifespan=_no_lifespan)
+
+
+@asynccontextmanager
+async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
+    yield

@@ -1,0 +1,23 @@
+"""Seeds that can be replayed, and how long to go on."""
+
+import os
+import random
+
+import pytest
+
+SEED = "REPLICATOR_TEST_SEED"
+ROUNDS = "REPLICATOR_TEST_ROUNDS"
+
+
+@pytest.fixture
+def seed() -> int:
+    """Decides everything random in the test; shown when it fails."""
+    seed = int(os.environ.get(SEED) or random.randrange(2**32))
+    print(f"seed {seed}; replay with {SEED}={seed}")
+    return seed
+
+
+@pytest.fixture
+def rounds() -> int:
+    """How often a fault is to strike, as a multiple of what a quick test does; more for a soak."""
+    return int(os.environ.get(ROUNDS) or 1)

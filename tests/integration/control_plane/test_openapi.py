@@ -1,0 +1,85 @@
+"""The description of the API is complete, and its examples are true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from replicator.control_plane.api.operations import Health, Ready
+from replicator.testing.control_plane import ControlPlaneUnderTest
+from replicator.wire import jobs, nodes, sessions
+from replicator.wire.problem import MEDIA_TYPE, Problem
+
+pytestmark = pytest.mark.anyio
+
+WITH_EXAMPLES: list[type[BaseModel]] = [
+    jobs.MigrateRequest,
+    jobs.JobView,
+    jobs.JobPage,
+    nodes.RegisterNode,
+    nodes.NodeView,
+    nodes.NodePage,
+    sessions.OpenSession,
+    sessions.SessionOpened,
+    sessions.Poll,
+    sessions.PollReply,
+    Health,
+    Ready,
+    Problem,
+]
+
+
+async def described(plane: ControlPlaneUnderTest) -> dict[str, Any]:
+    answer: dict[str, Any] = (await plane.http.get("/openapi.json")).json()
+    return answer
+
+
+async def test_every_operation_is_described(plane: ControlPlaneUnderTest) -> None:
+    description = await described(plane)
+    operations = [
+        (method, path, operation)
+        for path, methods in description["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert {f"{method.upper()} {path}" for method, path, _ in operations} == {
+        "POST /nodes/register",
+        "GET /nodes",
+        "GET /nodes/{name}",
+        "DELETE /nodes/{name}",
+        "POST /jobs/migrate",
+        "GET /jobs",
+        "GET /jobs/{job_id}",
+        "POST /jobs/{job_id}/cancel",
+        "POST /sessions",
+        "POST /sessions/{session_id}/poll",
+        "GET /health",
+        "GET /ready",
+        "GET /metrics",
+    }
+    tags = {tag["name"] for tag in description["tags"]}
+    for _, path, operation in operations:
+        assert operation["summary"], path
+        assert operation["description"], path
+        assert set(operation["tags"]) <= tags, path
+        assert MEDIA_TYPE in operation["responses"]["default"]["content"], path
+        assert "422" not in operation["responses"], path
+
+
+async def test_every_message_of_the_api_has_an_example(plane: ControlPlaneUnderTest) -> None:
+    schemas = (await described(plane))["components"]["schemas"]
+    parts = {"ErrorInfo", "JobProgress", "TaskAssignment", "TaskProgress", "TaskRef", "TaskResult"}
+    parts |= {"TaskSource", "Transfer"}
+    assert set(schemas) - parts == {model.__name__ for model in WITH_EXAMPLES} - {"Problem"}
+    assert all("example" in schemas[name] for name in set(schemas) - parts)
+
+
+@pytest.mark.parametrize("model", WITH_EXAMPLES, ids=lambda model: model.__name__)
+def test_examples_are_valid(model: type[BaseModel]) -> None:
+    extra = model.model_config["json_schema_extra"]
+    assert isinstance(extra, dict)
+    example = extra["example"]
+    told = model.model_validate(example).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    assert isinstance(example, dict)
+    assert told.keys() == example.keys()

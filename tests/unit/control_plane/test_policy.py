@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from replicator.control_plane.domain.policy import RetryPolicy, after_failure, after_loss
+from replicator.control_plane.domain.task import TaskState
+from replicator.testing.control_plane_values import DST, SRC, task_in
+from replicator.wire.sessions import ErrorClass, ErrorInfo, Transfer
+
+POLICY = RetryPolicy(
+    attempts_max=3,
+    delay_floor_ms=1000,
+    delay_step_ms=2000,
+    delay_spread_ms_max=900_000,
+    park_ms_max=100_000,
+    uniform=lambda low, high: high,
+)
+LOST = ErrorInfo(error_class="node-down", code="peer-unreachable", message="gone")
+
+
+def error(error_class: ErrorClass) -> ErrorInfo:
+    return ErrorInfo(error_class=error_class, code="corrupt", message="it broke")
+
+
+@pytest.mark.parametrize(
+    ("failures", "delay_ms"), [(0, 3000), (1, 5000), (2, 9000), (9, 901_000), (10**6, 901_000)]
+)
+def test_delays_double_up_to_a_bound(failures: int, delay_ms: int) -> None:
+    assert POLICY.delay_ms(failures) == delay_ms
+    assert replace(POLICY, uniform=lambda low, high: low).delay_ms(failures) == 1000
+    assert POLICY.delay_ms_max == 901_000
+
+
+def test_a_permanent_error_ends_it() -> None:
+    after = after_failure(task_in(TaskState.LEASED), error=error("permanent"), policy=POLICY, now_ms=7)
+    assert (after.state, after.error) == (TaskState.FAILED, error("permanent"))
+
+
+@pytest.mark.parametrize("error_class", ["transient", "throttled"])
+def test_other_errors_count_up_to_the_cap(error_class: ErrorClass) -> None:
+    task = task_in(TaskState.LEASED, failures=1)
+    after = after_failure(task, error=error(error_class), policy=POLICY, now_ms=7)
+    assert (after.state, after.failures, after.not_before_ms) == (TaskState.SCHEDULED, 2, 5007)
+    last = after_failure(replace(task, failures=2), error=error(error_class), policy=POLICY, now_ms=7)
+    assert last.state is TaskState.FAILED
+
+
+def test_a_source_that_is_down_is_waited_for() -> None:
+    task = task_in(TaskState.LEASED, failures=2, parks=1, parked_since_ms=0)
+    after = after_failure(task, error=error("node-down"), policy=POLICY, now_ms=99_999)
+    assert (after.state, after.failures, after.parked_for) == (TaskState.SCHEDULED, 2, SRC)
+    assert after.not_before_ms == 99_999 + 5000
+    last = after_failure(task, error=error("node-down"), policy=POLICY, now_ms=100_000)
+    assert (last.state, last.error) == (TaskState.FAILED, error("node-down"))
+
+
+def test_a_lost_attempt_is_fenced_and_waits_for_its_node() -> None:
+    task = task_in(TaskState.LEASED, epoch=4)
+    after = after_loss(task, error=LOST, at_once=False, policy=POLICY, now_ms=7)
+    assert (after.state, after.epoch, after.parked_for) == (TaskState.SCHEDULED, 5, DST)
+    assert (after.failures, after.not_before_ms, after.error) == (0, 3007, LOST)
+
+
+@pytest.mark.parametrize(("parks", "state"), [(0, "ready"), (1, "ready"), (2, "scheduled")])
+def test_a_restart_costs_no_time_unless_it_happens_again_and_again(parks: int, state: str) -> None:
+    task = task_in(TaskState.LEASED, epoch=4, parks=parks, parked_since_ms=0 if parks else None)
+    after = after_loss(task, error=LOST, at_once=True, policy=POLICY, now_ms=7)
+    assert (after.state, after.epoch) == (state, 5)
+
+
+def test_losing_a_task_for_too_long_ends_it() -> None:
+    task = task_in(TaskState.LEASED, parks=9, parked_since_ms=0)
+    after = after_loss(task, error=LOST, at_once=True, policy=POLICY, now_ms=100_000)
+    assert after.state is TaskState.FAILED
+    fed = replace(task, transfer=Transfer(bytes_transferred=1))
+    assert (
+        after_loss(fed, error=LOST, at_once=True, policy=POLICY, now_ms=100_000).state is TaskState.SCHEDULED
+    )
+
+
+def test_a_task_that_was_being_cancelled_is_cancelled_when_it_is_lost() -> None:
+    task = task_in(TaskState.CANCELLING, epoch=4)
+    after = after_loss(task, error=LOST, at_once=False, policy=POLICY, now_ms=7)
+    assert (after.state, after.epoch, after.error) == (TaskState.CANCELLED, 5, None)
