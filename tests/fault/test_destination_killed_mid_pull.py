@@ -33,7 +33,8 @@ def test_what_arrived_before_the_kill_is_not_sent_again(tmp_path: Path, seed: in
         passed = cluster.gate.passed_bytes
         cluster.gate.release()
         ended = cluster.ended(job)
-        assert (ended.status, ended.error and ended.attempts > 1) == ("succeeded", True)
+        assert ended.status == "succeeded"
+        assert ended.attempts > 1
         assert cluster.read("big") == data
         again = cluster.gate.passed_bytes - passed
         assert again <= wire_bytes_max(refs, wanted=missing, attempts=ended.attempts)

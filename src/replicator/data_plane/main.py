@@ -26,7 +26,7 @@ from replicator.data_plane.storage.rocks_catalog import RocksCatalog
 from replicator.data_plane.storage.store import OpenedStore, open_store
 from replicator.kernel.chunker import require_native_chunker
 from replicator.kernel.errors import StoreFailed, Unavailable
-from replicator.runtime.bootstrap import raise_open_files_limit, tune_malloc
+from replicator.runtime.bootstrap import raise_open_files_limit, tune_collector, tune_malloc
 from replicator.runtime.clock import SystemClock
 from replicator.runtime.logging import configure_logging, get_logger
 from replicator.runtime.server import bind, serve
@@ -109,6 +109,7 @@ def run(settings: NodeSettings) -> None:
     settings = settings.model_copy(update={"port": listener.getsockname()[1]})
     metrics = NodeMetrics()
     opened = _open(settings, metrics)
+    tune_collector()
     try:
         serve(Node(settings, opened.store, metrics).app, listener)
     finally:

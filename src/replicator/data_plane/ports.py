@@ -96,8 +96,12 @@ class NewVersion:
 class ChunkReader(Protocol):
     """Reads chunks."""
 
-    def locate(self, digests: Sequence[Digest]) -> list[int | None]:
-        """The length in bytes of each chunk, None for those that are not here."""
+    def locate(self, digests: Sequence[Digest], *, intact: bool = False) -> list[int | None]:
+        """The length in bytes of each chunk, None for those that are not here.
+
+        Args:
+            intact: None also for those whose last read failed its check.
+        """
         ...
 
     def read(self, refs: Sequence[ChunkRef], *, wait: bool = True, gap: int = 0) -> memoryview:
@@ -127,7 +131,7 @@ class Store(ChunkReader, Protocol):
     """
 
     def add(self, chunks: Sequence[tuple[Digest, Buffer]]) -> Added:
-        """Append the chunks that are not here yet. The caller has verified each against its digest."""
+        """Append the chunks that are not here, or damaged. The caller has verified each against its digest."""
         ...
 
     def checkpoint(self) -> None:

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from replicator.kernel.errors import InvalidRequest
+from replicator.runtime.http_protocol import HttpProtocol
 
 GRACE_SECONDS = 10
 IDLE_SECONDS = 75
-HEAD_BYTES_MAX = 1024 * 1024
 _BACKLOG = 2048
 _PORT_MAX = 65_535
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -53,31 +52,6 @@ def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
     return listener
 
 
-class _BoundedHead(HttpToolsProtocol):
-    """Ends a connection that sends headers or trailers without end, which httptools would collect.
-
-    Counted are bytes since the request began or the last byte of body came. One block of body may follow
-    the head before that is known, so `HEAD_BYTES_MAX` leaves room for it.
-    """
-
-    _head_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES_MAX:
-            self.send_400_response(f"The head of a request has at most {HEAD_BYTES_MAX} bytes.")
-        else:
-            super().data_received(data)
-
-    def on_message_begin(self) -> None:
-        self._head_bytes = 0
-        super().on_message_begin()
-
-    def on_body(self, body: bytes) -> None:
-        self._head_bytes = 0
-        super().on_body(body)
-
-
 class _Server(uvicorn.Server):
     """Says on the event loop that it is about to stop, before it waits for the requests in flight."""
 
@@ -99,7 +73,7 @@ def serve(app: Any, listener: socket.socket, *, on_stop: Callable[[], None] = la
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=_BoundedHead,
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

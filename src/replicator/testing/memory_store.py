@@ -40,7 +40,7 @@ class MemoryStore:
         self._heads: dict[tuple[BucketName, ObjectId], Version] = {}
         self._outbox: dict[tuple[int, int], bytes] = {}
 
-    def locate(self, digests: Sequence[Digest]) -> list[int | None]:
+    def locate(self, digests: Sequence[Digest], *, intact: bool = False) -> list[int | None]:  # noqa: ARG002
         """See `ChunkReader.locate`."""
         found = [self._chunks.get(digest) for digest in digests]
         return [None if payload is None else len(payload) for payload in found]

@@ -186,7 +186,7 @@ async def test_a_task_that_ends_its_node_each_time_comes_to_wait(plane: ControlP
         await (await plane.connect("node2", boot)).claim()
     node = await plane.connect("node2", 9)
     assert (await node.poll()).tasks == []
-    assert (await plane.job()).waiting_for == "node2 to connect; retrying in 5 s"
+    assert (await plane.job()).waiting_for == "node2 to answer; retrying in 5 s"
     plane.clock.advance(6)
     await plane.settle()
     assert (await node.claim()).attempt == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 
@@ -210,6 +211,25 @@ async def test_a_full_disk_fails_every_unit_of_the_group_and_harms_none_before(d
     await door.transact(insert(3))
     assert {1, 3} <= set(await door.read(numbers))
     assert (2 in await door.read(numbers)) == (not isinstance(results[0], Unavailable))
+
+
+async def test_a_database_that_somebody_else_locks_is_unavailable_until_it_is_free(
+    data_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 20)
+    path = os.path.join(data_dir, "shared.sqlite")
+    door = Door(path)
+    await door.transact(lambda connection: connection.execute(sa.text("CREATE TABLE numbers (number)")))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="locked"):
+            await door.transact(insert(1))
+    other.execute("ROLLBACK")
+    other.close()
+    await door.transact(insert(2))
+    assert await door.read(numbers) == [2]
+    door.close()
 
 
 def test_database_time_does_not_jump_with_the_clock() -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from replicator.control_plane.domain import node as nodes
 from replicator.control_plane.domain.job import JobState
+from replicator.control_plane.domain.node import Node
 from replicator.control_plane.domain.task import Task, TaskState
 from replicator.control_plane.services.views import job_view, waiting_for
+from replicator.kernel.names import NodeName
 from replicator.testing.control_plane_values import DST, SRC, job_in, task_in
 from replicator.wire.sessions import Transfer
 
@@ -37,7 +41,7 @@ CONNECTED = nodes.connect(NODE, name=DST, session_id="s", base_url="http://b", n
         (
             JobState.RUNNING,
             task_in(TaskState.SCHEDULED, not_before_ms=None, parked_for=DST),
-            "node2 to connect; retrying in 0 s",
+            "node2 to answer; retrying in 0 s",
         ),
         (JobState.SUCCEEDED, None, None),
     ],
@@ -49,7 +53,10 @@ def test_why_a_job_does_not_move(state: JobState, task: Task | None, reason: str
 
 @pytest.mark.parametrize("known", [{}, {DST: NODE}])
 def test_a_task_waits_for_its_node_to_connect(known: dict[object, object]) -> None:
-    assert waiting_for(job_in(), [task_in()], known, now_ms=0) == "node2 to connect"  # type: ignore[arg-type]
+    nodes = cast("dict[NodeName, Node]", known)
+    assert waiting_for(job_in(), [task_in()], nodes, now_ms=0) == "node2 to connect"
+    parked = task_in(TaskState.SCHEDULED, not_before_ms=0, parked_for=DST)
+    assert waiting_for(job_in(), [parked], nodes, now_ms=0) == "node2 to connect; retrying in 0 s"
 
 
 def test_a_job_with_any_task_at_work_is_moving() -> None:

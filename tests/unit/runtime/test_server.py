@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from replicator.kernel.errors import InvalidRequest
-from replicator.runtime.server import HEAD_BYTES_MAX, bind
+from replicator.runtime.http_protocol import HEAD_BYTES_MAX
+from replicator.runtime.server import bind
 
 DEADLINE_S = 30
 

@@ -23,7 +23,7 @@ _SLEEP_AFTER_FAILURE_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduler:
-    """Does the duties of one control plane until it is cancelled."""
+    """Does the duties of one control plane until it is cancelled, or the wakeups are closed."""
 
     database: Database
     registry: Registry
@@ -40,8 +40,8 @@ class Scheduler:
     async def run(self) -> None:
         """Duties as they come due. Telling nodes to join goes on beside them, for nodes may be slow."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._until_cancelled(SCHEDULER_TOPIC, self.do_due))
-            group.create_task(self._until_cancelled(_JOIN_TOPIC, self.tell_to_join))
+            group.create_task(self._until_the_end(SCHEDULER_TOPIC, self.do_due))
+            group.create_task(self._until_the_end(_JOIN_TOPIC, self.tell_to_join))
 
     async def do_due(self) -> float:
         """Do what is due now, but for joins; returns how many seconds to wait for more."""
@@ -75,8 +75,8 @@ class Scheduler:
         snapshot = await self.database.read(duties.look)
         return decide(snapshot, park_ms_max=self.policy.park_ms_max, sleep_ms_max=_SLEEP_MS_MAX)
 
-    async def _until_cancelled(self, topic: str, step: Callable[[], Awaitable[float]]) -> None:
-        while True:
+    async def _until_the_end(self, topic: str, step: Callable[[], Awaitable[float]]) -> None:
+        while not self.wakeups.closed:
             mark = self.wakeups.mark()
             if wait_s := await _attempt(step):
                 await self.wakeups.wait(topic, since=mark, timeout_s=wait_s)

@@ -129,7 +129,13 @@ def _hand_over(unit: Unit, session: Session, policy: RetryPolicy) -> None:
         if task.lease.boot_id == session.boot_id and task.lease.expires_at_ms > unit.now_ms:
             _renew(unit, task, session)
         else:
-            outcomes.take_back(unit, task, message=f"{session.node} began anew", at_once=True, policy=policy)
+            outcomes.take_back(
+                unit,
+                task,
+                message=f"{session.node} lost its session during the attempt",
+                at_once=True,
+                policy=policy,
+            )
 
 
 def _release_parked(unit: Unit, name: NodeName) -> None:

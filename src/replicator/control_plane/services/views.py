@@ -81,11 +81,9 @@ def _maybe(ms: int | None) -> datetime | None:
 def _task_waits_for(task: Task, nodes: Mapping[NodeName, Node], *, now_ms: int) -> str | None:
     match task.state:
         case TaskState.SCHEDULED:
-            return _scheduled_waits_for(task, now_ms=now_ms)
+            return _scheduled_waits_for(task, nodes, now_ms=now_ms)
         case TaskState.READY:
-            node = nodes.get(task.dst_node)
-            connected = node is not None and node.session_id is not None
-            return f"{task.dst_node} to {'have room' if connected else 'connect'}"
+            return f"{task.dst_node} to {'have room' if _is_connected(task.dst_node, nodes) else 'connect'}"
         case TaskState.HELD:
             return "somebody to resume it"
         case TaskState.CANCELLING:
@@ -94,12 +92,17 @@ def _task_waits_for(task: Task, nodes: Mapping[NodeName, Node], *, now_ms: int) 
             return None
 
 
-def _scheduled_waits_for(task: Task, *, now_ms: int) -> str:
+def _scheduled_waits_for(task: Task, nodes: Mapping[NodeName, Node], *, now_ms: int) -> str:
     seconds = max(0, -(-((task.not_before_ms or now_ms) - now_ms) // 1000))
     if task.parked_for is None:
         return f"the next attempt; retrying in {seconds} s"
-    absent = "answer" if task.parked_for == task.src_node else "connect"
-    return f"{task.parked_for} to {absent}; retrying in {seconds} s"
+    missed = task.parked_for == task.dst_node and not _is_connected(task.dst_node, nodes)
+    return f"{task.parked_for} to {'connect' if missed else 'answer'}; retrying in {seconds} s"
+
+
+def _is_connected(name: NodeName, nodes: Mapping[NodeName, Node]) -> bool:
+    node = nodes.get(name)
+    return node is not None and node.session_id is not None
 
 
 def _progress(job: Job, tasks: Sequence[Task], *, now_ms: int) -> JobProgress:

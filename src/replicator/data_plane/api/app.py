@@ -67,6 +67,7 @@ class NodeApp:
             log.error("request.failed", path=exchange.path.decode("ascii", "replace"), exc_info=error)
             await self._report(exchange, ReplicatorError("an unexpected error; the log has the details"))
         finally:
+            await exchange.close()
             self._stalls.watched.discard(exchange)
             self._in_progress -= 1
             self._metrics.observe(exchange.method, exchange.status, time.perf_counter() - began)
@@ -91,4 +92,7 @@ class NodeApp:
         sent = []
         if isinstance(error, RangeNotSatisfiable):
             sent.append((b"content-range", b"bytes */%d" % error.data["size"]))
-        await exchange.refuse(error, sent)
+        try:
+            await exchange.refuse(error, sent)
+        except ReplicatorError as gone:
+            log.debug("response.untaken", reason=gone.message)

@@ -86,6 +86,7 @@ class ChunkRoutes:
                 (b"content-length", b"%d" % total),
             ],
         )
+        exchange.watch_client()
         remaining = total
         for present, run in _runs(list(zip(wanted, lengths, strict=True))):
             if not present:
@@ -107,12 +108,15 @@ class ChunkRoutes:
                 remaining -= len(block)
                 await exchange.send(block, more=remaining > 0)
         except Corrupt as error:
-            # Says which chunk it was, and then the response is cut short by the error that travels on.
             if "digest" in error.data:
-                broken = Digest.parse(error.data["digest"])
-                await exchange.send(frames.encode_frame(broken, FrameStatus.CORRUPT, 0), more=True)
+                await _send_corrupt(exchange, Digest.parse(error.data["digest"]))
             raise
         return remaining
+
+
+async def _send_corrupt(exchange: Exchange, digest: Digest) -> None:
+    """Say which chunk it is; the error that follows cuts the response short."""
+    await exchange.send(frames.encode_frame(digest, FrameStatus.CORRUPT, 0), more=True)
 
 
 def _runs(located: list[tuple[Digest, int | None]]) -> Iterator[tuple[bool, list[ChunkRef]]]:

@@ -23,13 +23,22 @@ _DISCARD_BYTES_MAX = 1024 * 1024
 _LINGER_SECONDS = 5.0
 
 
+def _combined(lines: HeaderList) -> dict[bytes, bytes]:
+    """Headers by name; lines of the same name are one list (RFC 9110, section 5.3)."""
+    headers = dict(lines)
+    if len(headers) < len(lines):
+        for name in headers:
+            headers[name] = b", ".join(value for given, value in lines if given == name)
+    return headers
+
+
 class Exchange:
     """A request that is being answered, by the task that makes it."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: bytes = scope["raw_path"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.headers = _combined(scope["headers"])
         self.status = 0
         self.waiting_since: float | None = None
         self._receive = receive
@@ -37,13 +46,25 @@ class Exchange:
         self._body_ended = False
         self._task = asyncio.current_task()
         self._now = asyncio.get_running_loop().time
-        self._given_up = False
+        self._given_up_after_s: float | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
-    def give_up(self) -> None:
-        """The client has stalled: what waits for it raises `Unavailable`."""
+    def give_up(self, after_s: float) -> None:
+        """The client has stalled for so long: what waits for it raises `Unavailable`."""
         assert self._task is not None
-        self._given_up = True
+        self._given_up_after_s = after_s
         self._task.cancel()
+
+    def watch_client(self) -> None:
+        """From now on `send` raises `Cancelled` once the client has left; otherwise nothing would tell."""
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._wait_until_gone())
+
+    async def close(self) -> None:
+        """The request is answered."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+            await asyncio.wait([self._leaving])
 
     @property
     def started(self) -> bool:
@@ -93,6 +114,8 @@ class Exchange:
 
     async def send(self, body: bytes | memoryview, *, more: bool) -> None:
         """Send a part of the response's body; `more` says whether another follows."""
+        if self._leaving is not None and self._leaving.done():
+            raise Cancelled("the client closed the connection before the end of the response")
         message = {"type": "http.response.body", "body": body, "more_body": more}
         await self._from_client(self._send(message))
 
@@ -119,7 +142,9 @@ class Exchange:
         linger = False
         if not self._body_ended:
             length = self.headers.get(b"content-length", b"")
-            if length.isdigit() and int(length) <= _DISCARD_BYTES_MAX:
+            if self._given_up_after_s is not None:
+                headers = [*headers, (b"connection", b"close")]
+            elif length.isdigit() and int(length) <= _DISCARD_BYTES_MAX:
                 async for _ in self.body(_DISCARD_BYTES_MAX):
                     pass
             elif length or b"transfer-encoding" in self.headers:
@@ -154,15 +179,21 @@ class Exchange:
                 async for _ in self.body(_DISCARD_BYTES_MAX):
                     pass
 
+    async def _wait_until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     async def _from_client(self, step: Awaitable[Any]) -> Any:
         self.waiting_since = self._now()
         try:
             return await step
         except asyncio.CancelledError:
-            if not self._given_up:
+            if self._given_up_after_s is None:
                 raise
             assert self._task is not None
             self._task.uncancel()
-            raise Unavailable("the client neither sent nor took a byte for too long") from None
+            raise Unavailable(
+                f"the client neither sent nor took a byte for {self._given_up_after_s:g} s"
+            ) from None
         finally:
             self.waiting_since = None

@@ -110,6 +110,8 @@ class ObjectRoutes:
             if not exchange.started:
                 await exchange.start(status, sent)
             remaining -= len(block)
+            if remaining:
+                exchange.watch_client()
             await exchange.send(block, more=remaining > 0)
         if not exchange.started:
             await exchange.respond_empty(status, sent)

@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 from urllib.parse import quote, unquote
 
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
+from starlette.convertors import Convertor, register_url_convertor
 
 from replicator import __version__
 from replicator.data_plane.api.headers import etag_of, parse_object_id
@@ -59,7 +60,26 @@ def make_rest(*, name: str, store: Store, metrics: NodeMetrics, join: Join, life
     return app
 
 
-async def _object_id(request: Request) -> ObjectId:
+class _AnyText(Convertor[str]):
+    """Matches what Starlette's `path` does not: line breaks, so that an id with one is refused by name."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _AnyText())
+
+
+async def _object_id(
+    request: Request,
+    _decoded: Annotated[str, Path(alias="object_id", examples=["models/v1/weights.bin"])],
+) -> ObjectId:
+    # Taken from the raw path, because the decoded one has lost what was escaped.
     raw: bytes = request.scope["raw_path"]
     return parse_object_id(raw.removeprefix(b"/manifests/"))
 
@@ -78,7 +98,7 @@ def _add_objects(app: FastAPI, store: Store) -> None:
         return ObjectPage(objects=[describe(version) for version in found[:limit]], next_cursor=following)
 
     @app.get(
-        "/manifests/{object_id:path}",
+        "/manifests/{object_id:text}",
         tags=["objects"],
         summary="Show a manifest",
         response_model=ManifestView,

@@ -17,8 +17,8 @@ class Waiting(Protocol):
     waiting_since: float | None
     """Event loop time at which the present wait began; None while it does not wait."""
 
-    def give_up(self) -> None:
-        """End the wait with an error."""
+    def give_up(self, after_s: float) -> None:
+        """End the wait, which has lasted so long, with an error."""
         ...
 
 
@@ -37,4 +37,4 @@ class StallWatch:
             latest = loop.time() - self.timeout_s
             for waiting in list(self.watched):
                 if waiting.waiting_since is not None and waiting.waiting_since <= latest:
-                    waiting.give_up()
+                    waiting.give_up(self.timeout_s)

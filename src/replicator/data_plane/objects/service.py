@@ -59,15 +59,11 @@ class ObjectService:
         upload = Upload(self.store, expected=expected)
         try:
             last = await self._write_all(upload, body)
-            if sum(map(len, last)) <= _ON_LOOP_BYTES_MAX:
-                new = upload.finish(
-                    *last, object_id=object_id, content_type=content_type, condition=condition
-                )
-            else:
-                finish = functools.partial(
-                    upload.finish, object_id=object_id, content_type=content_type, condition=condition
-                )
-                new = await _result(self._start(finish, *last))
+            finish = functools.partial(
+                upload.finish, object_id=object_id, content_type=content_type, condition=condition
+            )
+            small = not upload.begun and sum(map(len, last)) <= _ON_LOOP_BYTES_MAX
+            new = finish(*last) if small else await _result(self._start(finish, *last))
         except BaseException:
             upload.abandon()
             raise

@@ -21,6 +21,9 @@ class Upload:
 
     Memory: the block at hand, one page of the manifest, and at most one chunk held back. What was added is
     made durable every `CHECKPOINT_BYTES`, so that neither the kernel nor the store gathers a backlog.
+
+    Attributes:
+        begun: something was written, so that `finish` may wait for the disk.
     """
 
     def __init__(self, store: Store, *, expected: Digest | None = None) -> None:
@@ -32,9 +35,11 @@ class Upload:
         self._number: int | None = None
         self._added = Added(0, 0)
         self._unsynced_bytes = 0
+        self.begun = False
 
     def write(self, *blocks: bytes) -> None:
         """Take the next bytes of the body, best about a mebibyte. Raises what `Store.add` raises."""
+        self.begun = True
         self._add(self._cut(blocks, last=False))
 
     def finish(
@@ -56,7 +61,7 @@ class Upload:
                 expected=str(self._expected),
                 actual=self._whole.hexdigest(),
             )
-        inline = len(chunks) <= INLINE_CHUNKS_MAX and self._builder.size == 0
+        inline = not self.begun and len(chunks) <= INLINE_CHUNKS_MAX
         if inline:
             self._list(chunks)
         else:

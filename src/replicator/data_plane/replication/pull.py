@@ -105,7 +105,7 @@ class Pull:
 
     def _bring(self, entries: Sequence[ChunkRef]) -> None:
         """Have every chunk of `entries` here."""
-        lengths = self.store.locate([ref.digest for ref in entries])
+        lengths = self.store.locate([ref.digest for ref in entries], intact=True)
         wanted = plan.missing(entries, lengths)
         here = sum(ref.length for ref in entries) - sum(ref.length for ref in wanted)
         self.tally = replace(self.tally, done=self.tally.done + here)

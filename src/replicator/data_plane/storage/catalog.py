@@ -51,7 +51,10 @@ class Catalog(Protocol):
         ...
 
     def write(self, batch: Batch) -> None:
-        """Apply `batch`; returns once it is durable. Raises `StoreFailed`."""
+        """Apply `batch`; returns once it is durable. Raises `StoreFailed`.
+
+        Readers may see the batch a moment before it is durable.
+        """
         ...
 
     def close(self) -> None:

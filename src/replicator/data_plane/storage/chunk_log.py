@@ -4,6 +4,9 @@
 many writers bring it at the same time. What was appended since the last commit is *pending*: readable, but
 neither durable nor in the catalog. The committer seals what is pending, syncs, writes the rows, and only
 then forgets it here, so a look-up (pending first, catalog second) always finds it.
+
+A chunk whose record failed its check is *damaged* until a read of it succeeds: it counts as absent when it is
+brought again, so that the next good copy takes its place.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ from replicator.data_plane.storage.catalog import Catalog
 from replicator.data_plane.storage.rows import Location, decode_location
 from replicator.data_plane.storage.segment import Segments
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import NotFound, StoreFailed
+from replicator.kernel.errors import Corrupt, NotFound, QuotaExceeded, StoreFailed
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+
+CATALOG_ROOM_BYTES = 4 * 1024 * 1024
 
 
 class Sealed(NamedTuple):
@@ -42,15 +48,15 @@ class ChunkLog:
         self._lock = threading.Lock()
         self._pending: dict[Digest, Location] = {}
         self._sealed: dict[Digest, Location] = {}
+        self._damaged: set[Digest] = set()
         self._failure: StoreFailed | None = None
 
     def add(self, chunks: Sequence[tuple[Digest, Buffer]]) -> list[bool]:
         """Append the chunks that are not here yet; says for each whether it was new."""
         with self._lock:
             self.require_writable()
-            known = {
-                digest for digest, place in self._find([digest for digest, _ in chunks]).items() if place
-            }
+            found = self._find([digest for digest, _ in chunks], intact=True)
+            known = {digest for digest, place in found.items() if place}
             new: dict[Digest, Buffer] = {}
             flags = []
             for digest, payload in chunks:
@@ -62,10 +68,10 @@ class ChunkLog:
                 self._append(new)
             return flags
 
-    def find(self, digests: Sequence[Digest]) -> dict[Digest, Location | None]:
-        """Where each chunk is, None for those that are not here."""
+    def find(self, digests: Sequence[Digest], *, intact: bool = False) -> dict[Digest, Location | None]:
+        """Where each chunk is, None for those that are not here; with `intact` also for damaged ones."""
         with self._lock:
-            return self._find(digests)
+            return self._find(digests, intact=intact)
 
     def read(self, digests: Sequence[Digest], *, wait: bool, gap: int) -> memoryview:
         """The chunks one after the other; see `ChunkReader.read`."""
@@ -76,7 +82,14 @@ class ChunkLog:
             if location is None:
                 raise NotFound(f"chunk {digest} is not on this node", digest=str(digest))
             wanted.append((digest, location))
-        return self._segments.read(wanted, wait=wait, gap=gap)
+        try:
+            block = self._segments.read(wanted, wait=wait, gap=gap)
+        except Corrupt as error:
+            self._set_damaged(dict(wanted), error)
+            raise
+        if self._damaged:
+            self._damaged.difference_update(digests)
+        return block
 
     def seal(self) -> Sealed:
         """Take what is pending and make its bytes durable. `forget` follows once the catalog has it."""
@@ -102,6 +115,11 @@ class ChunkLog:
         if self._failure is not None:
             raise StoreFailed(self._failure.message) from self._failure
 
+    def require_room(self) -> None:
+        """Raises `QuotaExceeded` where the disk is so full that the catalog could fail to write."""
+        if self._segments.free_bytes() < CATALOG_ROOM_BYTES:
+            raise QuotaExceeded("the disk of this node is full: free space, then retry")
+
     def _append(self, new: dict[Digest, Buffer]) -> None:
         try:
             locations = self._segments.append(list(new.items()))
@@ -109,8 +127,9 @@ class ChunkLog:
             self.fail(failure)
             raise
         self._pending.update(zip(new, locations, strict=True))
+        self._damaged.difference_update(new)
 
-    def _find(self, digests: Sequence[Digest]) -> dict[Digest, Location | None]:
+    def _find(self, digests: Sequence[Digest], *, intact: bool = False) -> dict[Digest, Location | None]:
         found: dict[Digest, Location | None] = {}
         unknown = []
         for digest in digests:
@@ -119,7 +138,16 @@ class ChunkLog:
             if place is None:
                 unknown.append(digest)
         found.update(self._look_up(unknown))
+        if intact and self._damaged:
+            found.update(dict.fromkeys(self._damaged.intersection(digests)))
         return found
+
+    def _set_damaged(self, read: dict[Digest, Location], error: Corrupt) -> None:
+        digest = Digest.parse(error.data["digest"])
+        with self._lock:
+            # A good copy may have come since this one was looked up.
+            if self._find([digest])[digest] == read[digest]:
+                self._damaged.add(digest)
 
     def _look_up(self, digests: Sequence[Digest]) -> dict[Digest, Location | None]:
         rows = self._catalog.get_many("chunks", digests)

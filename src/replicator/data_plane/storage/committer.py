@@ -173,7 +173,12 @@ class Committer:
     def _settle_all(self, members: list[tuple[Request, Settle]]) -> None:
         outcomes: list[tuple[Committed | None, ReplicatorError | None]]
         try:
+            self._chunks.require_writable()
+            self._chunks.require_room()
             outcomes = self._commit([request for request, _ in members])
+        except QuotaExceeded as error:
+            # Nothing was begun: the store goes on as soon as there is room.
+            outcomes = [(None, error)] * len(members)
         except Exception as error:  # noqa: BLE001  (whatever it is, everybody who waits must hear of it)
             failure = error if isinstance(error, StoreFailed) else _unexpected(error)
             self._chunks.fail(failure)
@@ -182,7 +187,6 @@ class Committer:
             settle(*outcome)
 
     def _commit(self, requests: list[Request]) -> list[tuple[Committed | None, ReplicatorError | None]]:
-        self._chunks.require_writable()
         self.groups_total += 1
         self.requests_total += len(requests)
         group = Group(self._catalog, self._counters, self._clock.wall_ms())

@@ -19,7 +19,6 @@ from rocksdict import (
     Options,
     Rdict,
     WriteBatch,
-    WriteOptions,
 )
 
 from replicator.data_plane.storage.catalog import FAMILIES, Batch, Family
@@ -48,8 +47,6 @@ class RocksCatalog:
             ) from error
         self._family = {family: self._db.get_column_family(family) for family in FAMILIES}
         self._handle = {family: self._db.get_column_family_handle(family) for family in FAMILIES}
-        self._synced = WriteOptions()
-        self._synced.sync = True
 
     def get(self, family: Family, key: bytes) -> bytes | None:
         """See `Catalog.get`."""
@@ -95,7 +92,10 @@ class RocksCatalog:
             else:
                 changes.put(key, row, self._handle[family])
         try:
-            self._db.write(changes, self._synced)
+            self._db.write(changes)
+            # A synced `write` would do the same, but keep the GIL, and with it the whole process, for as
+            # long as the disk takes.
+            self._db.flush_wal(sync=True)
         except Exception as error:
             raise StoreFailed(f"the catalog failed to write: {error}; restart the node") from error
 

@@ -197,8 +197,12 @@ class Segments:
         self._descriptors[number] = descriptor
         self._active, self._end, self._write_back_from = number, SEGMENT_HEADER_BYTES, 0
 
+    def free_bytes(self) -> int:
+        """Bytes that may still be written to the disk."""
+        return files.free_bytes(self._folder)
+
     def _require_room(self, end: int) -> None:
-        if files.free_bytes(self._folder) - (end - self._end) < self._reserve_bytes:
+        if self.free_bytes() - (end - self._end) < self._reserve_bytes:
             raise QuotaExceeded(
                 f"less than {self._reserve_bytes} bytes would be left on this node's disk: "
                 "free space or give it another disk, then retry"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 OUTBOX_READ_MAX = 256
-_MANIFESTS_CACHED = 16
+_MANIFESTS_CACHED = 8
 
 
 class NodeStore:
@@ -63,9 +63,9 @@ class NodeStore:
         for key, _ in catalog.scan("meta", rows.STAGED_PREFIX):
             self.discard(rows.staged_number(key))
 
-    def locate(self, digests: Sequence[Digest]) -> list[int | None]:
+    def locate(self, digests: Sequence[Digest], *, intact: bool = False) -> list[int | None]:
         """See `ChunkReader.locate`."""
-        found = self._chunks.find(digests)
+        found = self._chunks.find(digests, intact=intact)
         places = [found[digest] for digest in digests]
         return [place.length if place is not None else None for place in places]
 
