@@ -131,7 +131,7 @@ class ControlLink:
                 }
             )
         )
-        await runner.acknowledge(session.acknowledged)
+        runner.acknowledge(session.acknowledged)
         self._metrics.session.set(1)
         log.info("session.opened", control_plane=client.base_url, session=session.session_id)
         url = self._url
@@ -166,4 +166,4 @@ class ControlLink:
             runner.abandon(ref)
         for assignment in reply.tasks:
             runner.start(assignment)
-        await runner.acknowledge(reply.acknowledged)
+        runner.acknowledge(reply.acknowledged)

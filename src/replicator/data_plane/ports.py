@@ -200,7 +200,10 @@ class Store(ChunkReader, Protocol):
         ...
 
     def withdraw(self, task_id: int, epoch: int) -> None:
-        """Drop what was posted; no harm if nothing was."""
+        """Drop what was posted; no harm if nothing was.
+
+        Returns at once. It is gone with the next commit, and a restart before that brings it back.
+        """
         ...
 
     def require_writable(self) -> None:

@@ -274,6 +274,7 @@ class OutboxContract:
         store.post(1, 2, b"b")
         store.withdraw(1, 1)
         store.withdraw(9, 9)
+        store.checkpoint()
         assert store.outbox() == [(1, 2, b"b")]
 
     def test_a_long_outbox_is_read_in_parts(self, store: Store) -> None:

@@ -134,11 +134,11 @@ class TaskRunner:
             running.abandoned = True
             _stop(running)
 
-    async def acknowledge(self, refs: list[TaskRef]) -> None:
+    def acknowledge(self, refs: list[TaskRef]) -> None:
         """Drop results that need not be sent again."""
         for ref in refs:
             if self._posted.pop((ref.task_id, ref.epoch), None) is not None:
-                await asyncio.to_thread(self._store.withdraw, ref.task_id, ref.epoch)
+                self._store.withdraw(ref.task_id, ref.epoch)
 
     async def close(self) -> None:
         """Stop every task without a result: what arrived stays, and the control plane gives them out anew."""

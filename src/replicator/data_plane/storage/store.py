@@ -169,7 +169,7 @@ class NodeStore:
 
     def withdraw(self, task_id: int, epoch: int) -> None:
         """See `Store.withdraw`."""
-        self._commit(SetRow(rows.outbox_key(task_id, epoch), None))
+        self.committer.submit(SetRow(rows.outbox_key(task_id, epoch), None), lambda *_: None)
 
     def require_writable(self) -> None:
         """See `Store.require_writable`."""
