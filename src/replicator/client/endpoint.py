@@ -123,7 +123,7 @@ class Endpoint:
         try:
             async for block in response.aiter_raw(block_bytes):
                 yield block
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._cut_short(response, error) from error
 
     async def _small_call(self, method: str, path: str, **parts: Any) -> bytes:
@@ -160,7 +160,7 @@ class Endpoint:
             response = await self._client.send(request, stream=True, follow_redirects=False)
         except httpx.LocalProtocolError as error:
             raise InvalidRequest(f"the request cannot be sent as it stands: {error}") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._unreachable(_reason(error)) from error
         try:
             if response.status_code >= HTTPStatus.MULTIPLE_CHOICES:
@@ -176,7 +176,7 @@ class Endpoint:
                 body += block
                 if len(body) > ANSWER_BYTES_MAX:
                     raise self._broken(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._unreachable(_reason(error)) from error
         return bytes(body)
 
@@ -211,7 +211,7 @@ class Endpoint:
             url=self.base_url,
         )
 
-    def _cut_short(self, response: httpx.Response, error: httpx.TransportError) -> ReplicatorError:
+    def _cut_short(self, response: httpx.Response, error: httpx.RequestError) -> ReplicatorError:
         if isinstance(error, httpx.TimeoutException):
             return self._unreachable(_reason(error))
         length = response.headers.get("Content-Length", "unknown")
@@ -232,7 +232,7 @@ def _checked_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _reason(error: httpx.TransportError) -> str:
+def _reason(error: httpx.RequestError) -> str:
     match error:
         case httpx.ConnectTimeout():
             return "no connection within the deadline, name resolution included"

@@ -6,8 +6,10 @@ import asyncio
 import concurrent.futures
 import random
 import secrets
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -16,6 +18,7 @@ from replicator.data_plane.api.rest import make_rest
 from replicator.data_plane.api.stall import StallWatch
 from replicator.data_plane.control_link import ControlLink
 from replicator.data_plane.metrics import NodeMetrics
+from replicator.data_plane.objects.blocks import BlockBudget
 from replicator.data_plane.objects.service import ObjectService
 from replicator.data_plane.ports import Store
 from replicator.data_plane.replication.http_peer import HttpPeer
@@ -25,7 +28,7 @@ from replicator.data_plane.settling import LoopSettler
 from replicator.data_plane.storage.rocks_catalog import RocksCatalog
 from replicator.data_plane.storage.store import OpenedStore, open_store
 from replicator.kernel.chunker import require_native_chunker
-from replicator.kernel.errors import StoreFailed, Unavailable
+from replicator.kernel.errors import ReplicatorError, StoreFailed, Unavailable
 from replicator.runtime.bootstrap import raise_open_files_limit, tune_collector, tune_malloc
 from replicator.runtime.clock import SystemClock
 from replicator.runtime.logging import configure_logging, get_logger
@@ -44,6 +47,8 @@ class Node:
         self._store = store
         self._metrics = metrics
         self._link: ControlLink | None = None
+        self.failed = False
+        self._budget = BlockBudget(settings.buffer_bytes_max)
         self._stalls = StallWatch(settings.stall_timeout_s)
         rest = make_rest(
             name=settings.name, store=store, metrics=metrics, join=self._join, lifespan=self._lifespan
@@ -53,6 +58,7 @@ class Node:
             metrics=metrics,
             requests_max=settings.requests_max,
             stalls=self._stalls,
+            budget=self._budget,
         )
 
     def _join(self, request: JoinRequest) -> JoinReply:
@@ -82,17 +88,30 @@ class Node:
             on_result=self._link.result_ready,
         )
         with concurrent.futures.ThreadPoolExecutor(settings.threads, "store") as threads:
-            self.app.attach(ObjectService(self._store, LoopSettler(asyncio.get_running_loop()), threads))
+            self.app.attach(
+                ObjectService(self._store, LoopSettler(asyncio.get_running_loop()), threads, self._budget)
+            )
             async with asyncio.TaskGroup() as group:
                 background = [
-                    group.create_task(self._link.run(runner)),
-                    group.create_task(self._stalls.run()),
+                    group.create_task(self._watched(self._link.run(runner))),
+                    group.create_task(self._watched(self._stalls.run())),
                 ]
                 log.info("node.ready", url=settings.reachable_at, boot_id=boot_id)
-                yield
-                for task in background:
-                    task.cancel()
-            await runner.close()
+                try:
+                    yield
+                finally:
+                    for task in background:
+                        task.cancel()
+                    await runner.close()
+
+    async def _watched(self, duty: Coroutine[Any, Any, None]) -> None:
+        try:
+            await duty
+        except Exception as error:
+            # Without it a node only seems to work, so the whole process ends.
+            log.critical("node.broke", exc_info=error)
+            self.failed = True
+            signal.raise_signal(signal.SIGTERM)
 
 
 def run(settings: NodeSettings) -> None:
@@ -110,11 +129,14 @@ def run(settings: NodeSettings) -> None:
     metrics = NodeMetrics()
     opened = _open(settings, metrics)
     tune_collector()
+    node = Node(settings, opened.store, metrics)
     try:
-        serve(Node(settings, opened.store, metrics).app, listener)
+        serve(node.app, listener)
     finally:
         opened.close()
     log.info("node.stopped")
+    if node.failed:
+        raise ReplicatorError("a part of the node broke; the log says why")
 
 
 def _open(settings: NodeSettings, metrics: NodeMetrics) -> OpenedStore:

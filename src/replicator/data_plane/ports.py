@@ -32,11 +32,17 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """What must hold of the latest version at the moment of commit (RFC 9110, section 13)."""
+    """What must hold of the latest version at the moment of commit (RFC 9110, section 13).
+
+    Attributes:
+        manifests: it must have one of these; None for any.
+        refused: it must have none of these.
+    """
 
     must_exist: bool = False
     must_be_absent: bool = False
     manifests: frozenset[Digest] | None = None
+    refused: frozenset[Digest] = frozenset()
 
     def check(self, current: Version | None) -> None:
         """Raises `PreconditionFailed` where `current`, the latest version, does not fit."""
@@ -48,6 +54,8 @@ class Condition:
             raise PreconditionFailed("the object exists already", version=str(current.version))
         if self.manifests is not None and current.manifest not in self.manifests:
             raise PreconditionFailed("the object has another entity tag by now", version=str(current.version))
+        if current.manifest in self.refused:
+            raise PreconditionFailed("the object has this entity tag already", version=str(current.version))
 
 
 UNCONDITIONAL = Condition()
@@ -208,6 +216,14 @@ class Store(ChunkReader, Protocol):
 
     def require_writable(self) -> None:
         """Raises `StoreFailed` where the store takes no more writes."""
+        ...
+
+    @property
+    def has_damage(self) -> bool:
+        """Whether a chunk is known that failed its last read, and that no good copy has replaced since.
+
+        Known since this process began: a restart forgets it until the chunk is read again.
+        """
         ...
 
     @property

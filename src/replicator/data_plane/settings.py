@@ -39,6 +39,11 @@ class NodeSettings(BaseSettings):
     requests_max: int = Field(
         1024, ge=1, description="Object and chunk requests in progress; more are answered 503."
     )
+    buffer_bytes_max: int = Field(
+        64 * MEBIBYTE,
+        ge=MEBIBYTE,
+        description="Bytes that object and chunk requests share for their blocks; many requests, smaller blocks.",
+    )
     stall_timeout_s: float = Field(
         60.0, gt=0, description="Seconds without a byte after which a client's request is given up."
     )

@@ -13,6 +13,7 @@ from replicator.kernel.errors import InvalidRequest
 OBJECT_ID_BYTES_MAX = 1024
 _NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,1024}")
 _DOT_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 
 
@@ -57,6 +58,19 @@ class NodeName(str):
                 "and begins and ends with a letter or digit",
                 name=text[:80],
             )
+        return cls(text)
+
+
+class ContentType(str):
+    """A media type as it is kept and served again: 1 to 1,024 printable ASCII characters."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Check `text`; raises `InvalidRequest`."""
+        if not _CONTENT_TYPE.fullmatch(text):
+            raise InvalidRequest("a Content-Type has 1 to 1,024 printable ASCII characters")
         return cls(text)
 
 

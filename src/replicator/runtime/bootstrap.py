@@ -30,7 +30,7 @@ def tune_malloc() -> bool:
         return False
     wanted = {
         _M_MMAP_THRESHOLD: 32 * _MEBIBYTE,
-        _M_TRIM_THRESHOLD: 256 * _MEBIBYTE,
+        _M_TRIM_THRESHOLD: 128 * _MEBIBYTE,
         _M_TOP_PAD: 16 * _MEBIBYTE,
         _M_ARENA_MAX: 2,
     }

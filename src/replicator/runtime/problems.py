@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from replicator.kernel.errors import ReplicatorError
+from replicator.kernel.errors import ReplicatorError, StoreFailed
 from replicator.runtime.logging import get_logger
 from replicator.wire.problem import MEDIA_TYPE, Problem, make_problem, problem_of
 
@@ -38,7 +38,11 @@ def problem_response(problem: Problem, headers: dict[str, str] | None = None) ->
 async def _on_known(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ReplicatorError)
     problem = problem_of(error)
-    retry = {"Retry-After": "1"} if problem.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        get_logger().warning("request.refused", code=error.code, reason=error.message, data=error.data)
+    # Nothing but a restart helps a store that has failed.
+    passing = problem.status == HTTPStatus.SERVICE_UNAVAILABLE and not isinstance(error, StoreFailed)
+    retry = {"Retry-After": "1"} if passing else None
     return problem_response(problem, retry)
 
 

@@ -58,9 +58,10 @@ class Gate:
         return self._passed
 
     def hold_at(self, passed_bytes: int) -> None:
-        """Let no more than that pass in all, until `release`."""
+        """Let no more than that pass in all, until `release` or another limit."""
         with self._changed:
             self._limit = passed_bytes
+            self._changed.notify_all()
 
     def release(self) -> None:
         """Let everything pass again."""
@@ -86,12 +87,11 @@ class Gate:
         # Small buffers keep what is on its way, and so has passed but not arrived, small.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         try:
-            upstream = socket.create_connection((HOST, self.upstream_port), DEADLINE_S)
+            upstream = _connect_to(self.upstream_port)
         except OSError:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
             return
-        upstream.settimeout(None)
         with self._changed:
             self._sockets |= {client, upstream}
         self._start(self._pump, client, upstream, False)
@@ -132,6 +132,19 @@ class Gate:
         thread = threading.Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]
         self._threads.append(thread)
         thread.start()
+
+
+def _connect_to(port: int) -> socket.socket:
+    upstream = socket.socket()
+    try:
+        upstream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        upstream.settimeout(DEADLINE_S)
+        upstream.connect((HOST, port))
+        upstream.settimeout(None)
+    except OSError:
+        upstream.close()
+        raise
+    return upstream
 
 
 def _shut(sock: socket.socket) -> None:

@@ -34,7 +34,6 @@ class Forgery:
     chunks: Mapping[Digest, bytes] = field(default_factory=dict)
     version: str = ""
     content_type: str = "application/octet-stream"
-    extra: Sequence[tuple[str, str]] = ()
 
 
 def forge(pieces: Iterable[bytes]) -> Forgery:
@@ -121,8 +120,18 @@ Lie = Callable[[Line], None]
 """Answers one request. The connection is closed behind it."""
 
 
+def steps(*each: Lie) -> Lie:
+    """One lie after the other, on the same line."""
+
+    def lie(line: Line) -> None:
+        for step in each:
+            step(line)
+
+    return lie
+
+
 class LyingSource:
-    """Serves forged objects on a port of its own. A context manager. One lie at a time may be in force.
+    """Serves forged objects, each of its own content, on a port of its own. A context manager.
 
     Attributes:
         paths: the target of every request that came.
@@ -131,7 +140,7 @@ class LyingSource:
     def __init__(self) -> None:
         self.paths: list[str] = []
         self._objects: dict[str, Forgery] = {}
-        self._lies: dict[Step, Lie] = {}
+        self._lies: dict[str, Mapping[Step, Lie]] = {}
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server((HOST, 0))
@@ -154,9 +163,9 @@ class LyingSource:
         return f"http://{HOST}:{self._listener.getsockname()[1]}"
 
     def show(self, object_id: str, forgery: Forgery, lies: Mapping[Step, Lie] | None = None) -> None:
-        """Serve `forgery` under that name, and `lies` in the place of honest answers from now on."""
+        """Serve `forgery` under that name, with `lies` in the place of honest answers."""
         self._objects[object_id] = forgery
-        self._lies = dict(lies or {})
+        self._lies[object_id] = lies or {}
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
@@ -175,8 +184,8 @@ class LyingSource:
         # The destination may go at any time: that is what it should do to a liar.
         with client, contextlib.suppress(OSError):
             while request := self._read_request(client):
-                step, answer = self._answer(*request)
-                lie = self._lies.get(step)
+                object_id, step, answer = self._answer(*request)
+                lie = self._lies[object_id].get(step)
                 if lie is not None:
                     lie(Line(client, answer, self._over))
                     return
@@ -203,30 +212,29 @@ class LyingSource:
             body += client.recv(sum(lengths) - len(body))
         return lines[0].split(" ")[1], body
 
-    def _answer(self, path: str, body: bytes) -> tuple[Step, bytes]:
+    def _answer(self, path: str, body: bytes) -> tuple[str, Step, bytes]:
         self.paths.append(path)
         if path == "/chunks/fetch":
-            return "fetch", respond(self._frames(body))
+            object_id, stream = self._frames(body)
+            return object_id, "fetch", respond(stream)
         if path.startswith("/pages/"):
             _, _, digest, index = path.split("/")
-            forged = next(each for each in self._objects.values() if each.etag == f'"{digest}"')
-            return "page", respond(forged.pages[int(index)])
-        forged = self._objects[unquote(path.removeprefix("/manifests/"))]
+            object_id = next(name for name, each in self._objects.items() if each.etag == f'"{digest}"')
+            return object_id, "page", respond(self._objects[object_id].pages[int(index)])
+        object_id = unquote(path.removeprefix("/manifests/"))
+        forged = self._objects[object_id]
         headers = [
             ("ETag", forged.etag),
             (manifests.VERSION_HEADER, forged.version),
             (manifests.CONTENT_TYPE_HEADER, forged.content_type),
-            *forged.extra,
         ]
-        return "offer", respond(forged.manifest, headers)
+        return object_id, "offer", respond(forged.manifest, headers)
 
-    def _frames(self, wanted: bytes) -> bytes:
-        stream = b""
-        chunks = {digest: data for each in self._objects.values() for digest, data in each.chunks.items()}
-        for at in range(0, len(wanted), DIGEST_BYTES):
-            digest = Digest(wanted[at : at + DIGEST_BYTES])
-            stream += frame(digest, chunks[digest])
-        return stream
+    def _frames(self, wanted: bytes) -> tuple[str, bytes]:
+        digests = [Digest(wanted[at : at + DIGEST_BYTES]) for at in range(0, len(wanted), DIGEST_BYTES)]
+        object_id = next(name for name, each in self._objects.items() if digests[0] in each.chunks)
+        chunks = self._objects[object_id].chunks
+        return object_id, b"".join(frame(digest, chunks[digest]) for digest in digests)
 
 
 def frame(digest: bytes, payload: bytes, status: FrameStatus = FrameStatus.CHUNK) -> bytes:

@@ -134,6 +134,11 @@ class MemoryStore:
         """See `Store.withdraw`."""
         self._outbox.pop((task_id, epoch), None)
 
+    @property
+    def has_damage(self) -> bool:
+        """See `Store.has_damage`; memory does not rot."""
+        return False
+
     def require_writable(self) -> None:
         """See `Store.require_writable`."""
 
@@ -174,8 +179,8 @@ class MemoryStore:
 
     def _delete(self, bucket: BucketName, object_id: ObjectId, condition: Condition) -> Committed:
         current = self._heads.get((bucket, object_id))
-        condition.check(current)
         if current is None:
             raise NotFound(f"there is no object '{object_id}'", object_id=str(object_id))
+        condition.check(current)
         del self._heads[bucket, object_id]
         return Committed(current, Added(0, 0))

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Sequence
 
+from replicator.data_plane.objects.blocks import BLOCK_BYTES_MAX
 from replicator.data_plane.objects.service import batch_range
 from replicator.data_plane.objects.upload import Upload
 from replicator.data_plane.ports import UNCONDITIONAL, Committed, Condition, NewVersion, Store, Version
@@ -142,6 +143,6 @@ def read_range(store: Store, manifest: Manifest, start: int, stop: int) -> bytes
     """Bytes of an object the way the object service reads them."""
     parts = [
         bytes(store.read(batch.refs)[batch.skip : batch.stop])
-        for batch in batch_range(store, manifest, start, stop)
+        for batch in batch_range(store, manifest, start, stop, lambda: BLOCK_BYTES_MAX)
     ]
     return b"".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
@@ -31,8 +32,7 @@ class TaskDesk:
         self._changed = threading.Condition()
         self._assigned: dict[int, TaskAssignment] = {}
         self._results: dict[int, TaskResult] = {}
-        self._server = ThreadingHTTPServer((HOST, 0), _handler_for(self))
-        self._server.daemon_threads = True
+        self._server = _Server((HOST, 0), _handler_for(self))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -97,6 +97,15 @@ class TaskDesk:
             self._results |= {result.task_id: result for result in results}
             self._changed.notify_all()
         return [TaskRef(task_id=result.task_id, epoch=result.epoch) for result in results]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A node may go at any time; anything else is worth a trace."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 def _handler_for(desk: TaskDesk) -> type[BaseHTTPRequestHandler]:

@@ -80,6 +80,13 @@ class VersionContract:
         assert store.head(DEFAULT_BUCKET, KEY) is not None
         assert store.scan(other, "", None, 10) == []
 
+    def test_a_refused_manifest_is_not_replaced(self, store: Store) -> None:
+        first = commit(store, new_version("a", b"one")).version
+        refused = Condition(refused=frozenset([first.manifest]))
+        with pytest.raises(PreconditionFailed):
+            commit(store, new_version("a", b"two", condition=refused))
+        commit(store, new_version("b", b"two", condition=refused))
+
     @pytest.mark.parametrize(
         "condition",
         [
@@ -103,7 +110,7 @@ class VersionContract:
     def test_a_condition_that_fails_on_an_absent_object(self, store: Store, condition: Condition) -> None:
         with pytest.raises(PreconditionFailed):
             commit(store, new_version("a", b"one", condition=condition))
-        with pytest.raises(PreconditionFailed):
+        with pytest.raises(NotFound):
             delete(store, "a", condition)
         assert store.head(DEFAULT_BUCKET, KEY) is None
 

@@ -12,7 +12,7 @@ DEADLINE_S = 60.0
 _POLL_S = 0.02
 
 
-def wait_until(condition: Callable[[], T], what: str, *, timeout_s: float = DEADLINE_S) -> T:
+def wait_until(condition: Callable[[], T | None], what: str, *, timeout_s: float = DEADLINE_S) -> T:
     """The first true value of `condition`; raises `TimeoutError` naming `what` if none comes in time."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -7,7 +7,8 @@ from functools import cache
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from replicator.data_plane.objects.service import BLOCK_BYTES, batch_range
+from replicator.data_plane.objects.blocks import BLOCK_BYTES_MAX, BLOCK_BYTES_MIN
+from replicator.data_plane.objects.service import batch_range
 from replicator.data_plane.ports import Committed
 from replicator.kernel.manifest import PAGE_ENTRIES
 from replicator.testing.clock import FrozenClock
@@ -52,14 +53,15 @@ def test_a_range_is_a_slice(asked: tuple[int, int, int]) -> None:
 
 
 @settings(deadline=None, print_blob=True)
-@given(ranges())
+@given(ranges(), st.sampled_from([BLOCK_BYTES_MIN, BLOCK_BYTES_MAX]))
 def test_a_range_is_read_in_bounded_batches_that_waste_at_most_their_ends(
-    asked: tuple[int, int, int],
+    asked: tuple[int, int, int], block_bytes: int
 ) -> None:
     length, start, stop = asked
     store, done, _ = uploaded(length)
-    batches = list(batch_range(store, store.manifest(done.version.manifest), start, stop))
+    manifest = store.manifest(done.version.manifest)
+    batches = list(batch_range(store, manifest, start, stop, lambda: block_bytes))
     chunk_bytes_max = TINY_CHUNKING.chunk_bytes_max
     read = [sum(ref.length for ref in batch.refs) for batch in batches]
-    assert all(0 < length < BLOCK_BYTES + chunk_bytes_max for length in read)
+    assert all(0 < length < block_bytes + chunk_bytes_max for length in read)
     assert sum(read) <= stop - start + 2 * chunk_bytes_max

@@ -9,6 +9,7 @@ from replicator.data_plane.api import chunks, objects
 from replicator.data_plane.api.exchange import Exchange, Receive, Scope, Send
 from replicator.data_plane.api.stall import StallWatch
 from replicator.data_plane.metrics import NodeMetrics
+from replicator.data_plane.objects.blocks import BlockBudget
 from replicator.data_plane.objects.service import ObjectService
 from replicator.kernel.errors import Cancelled, Corrupt, RangeNotSatisfiable, ReplicatorError, Unavailable
 from replicator.runtime.logging import get_logger
@@ -26,14 +27,23 @@ class NodeApp:
         rest: takes the lifespan and every path that is not below `/objects/` or `/chunks/`.
         requests_max: object and chunk requests in progress; one more is answered 503.
         stalls: watches the clients of these requests.
+        budget: is told how many they are.
     """
 
-    def __init__(self, rest: ASGIApp, *, metrics: NodeMetrics, requests_max: int, stalls: StallWatch) -> None:
+    def __init__(
+        self,
+        rest: ASGIApp,
+        *,
+        metrics: NodeMetrics,
+        requests_max: int,
+        stalls: StallWatch,
+        budget: BlockBudget,
+    ) -> None:
         self._rest = rest
         self._metrics = metrics
         self._requests_max = requests_max
         self._stalls = stalls
-        self._in_progress = 0
+        self._budget = budget
         self._handlers: list[tuple[bytes, Handler]] = []
 
     def attach(self, service: ObjectService) -> None:
@@ -55,10 +65,10 @@ class NodeApp:
 
     async def _answer(self, exchange: Exchange, handler: Handler) -> None:
         began = time.perf_counter()
-        self._in_progress += 1
+        self._budget.requests += 1
         self._stalls.watched.add(exchange)
         try:
-            if self._in_progress > self._requests_max:
+            if self._budget.requests > self._requests_max:
                 raise Unavailable("this node is busy: too many requests in progress; retry shortly")
             await handler(exchange)
         except ReplicatorError as error:
@@ -69,7 +79,7 @@ class NodeApp:
         finally:
             await exchange.close()
             self._stalls.watched.discard(exchange)
-            self._in_progress -= 1
+            self._budget.requests -= 1
             self._metrics.observe(exchange.method, exchange.status, time.perf_counter() - began)
 
     async def _report(self, exchange: Exchange, error: ReplicatorError) -> None:
@@ -80,7 +90,7 @@ class NodeApp:
                 "chunk.corrupt",
                 path=exchange.path.decode("ascii", "replace"),
                 reason=error.message,
-                **error.data,
+                digest=error.data.get("digest"),
             )
         if isinstance(error, Cancelled):
             return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 
 from replicator.data_plane.api.exchange import Exchange
-from replicator.data_plane.objects.service import BLOCK_BYTES, Batch, ObjectService
+from replicator.data_plane.objects.service import Batch, ObjectService
 from replicator.kernel.digest import DIGEST_BYTES, Digest
 from replicator.kernel.errors import Corrupt, DigestMismatch, InvalidRequest, NotFound
 from replicator.kernel.manifest import ChunkRef
@@ -77,7 +77,7 @@ class ChunkRoutes:
 
     async def _fetch(self, exchange: Exchange) -> None:
         wanted = frames.decode_wanted(await exchange.short_body(frames.FETCH_DIGESTS_MAX * DIGEST_BYTES))
-        lengths = self._service.store.locate(wanted)
+        lengths = await self._service.locate(wanted)
         total = sum(FRAME_BYTES + (length or 0) for length in lengths)
         await exchange.start(
             HTTPStatus.OK,
@@ -98,7 +98,9 @@ class ChunkRoutes:
 
     async def _send_chunks(self, exchange: Exchange, run: Sequence[ChunkRef], remaining: int) -> int:
         try:
-            async for batch, block in self._service.read_ahead(_batches(run), gap=FRAME_BYTES):
+            async for batch, block in self._service.read_ahead(
+                _batches(run, self._service.budget.block_bytes), gap=FRAME_BYTES
+            ):
                 at = 0
                 for ref in batch.refs:
                     block[at : at + FRAME_BYTES] = frames.encode_frame(
@@ -133,13 +135,13 @@ def _runs(located: list[tuple[Digest, int | None]]) -> Iterator[tuple[bool, list
         yield present, run
 
 
-def _batches(run: Sequence[ChunkRef]) -> Iterator[Batch]:
+def _batches(run: Sequence[ChunkRef], block_bytes: Callable[[], int]) -> Iterator[Batch]:
     refs: list[ChunkRef] = []
     length = 0
     for ref in run:
         refs.append(ref)
         length += ref.length
-        if length >= BLOCK_BYTES:
+        if length >= block_bytes():
             yield Batch(refs, 0, length)
             refs, length = [], 0
     if refs:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-from replicator.kernel.errors import Cancelled, ReplicatorError, TooLarge, Unavailable
+from replicator.kernel.errors import Cancelled, ReplicatorError, StoreFailed, TooLarge, Unavailable
 from replicator.wire.problem import MEDIA_TYPE, make_problem, problem_of
 
 Scope = MutableMapping[str, Any]
@@ -71,8 +71,8 @@ class Exchange:
         """Whether the response has begun."""
         return self.status != 0
 
-    async def body(self, block_bytes: int) -> AsyncIterator[list[bytes]]:
-        """The request's body in blocks of at least `block_bytes`, the last one aside.
+    async def body(self, block_bytes: Callable[[], int]) -> AsyncIterator[list[bytes]]:
+        """The request's body in blocks of at least `block_bytes()`, the last one aside.
 
         Raises:
             Cancelled: the client went away before the end.
@@ -90,7 +90,7 @@ class Exchange:
                 length += len(part)
             more = message.get("more_body", False)
             self._body_ended = not more
-            if length >= block_bytes:
+            if length >= block_bytes():
                 yield block
                 block, length = [], 0
         if block:
@@ -100,7 +100,7 @@ class Exchange:
         """The whole body; raises `TooLarge` above `bytes_max`, and what `body` raises."""
         parts: list[bytes] = []
         length = 0
-        async for block in self.body(1):
+        async for block in self.body(lambda: 1):
             parts += block
             length += sum(map(len, block))
             if length > bytes_max:
@@ -145,7 +145,7 @@ class Exchange:
             if self._given_up_after_s is not None:
                 headers = [*headers, (b"connection", b"close")]
             elif length.isdigit() and int(length) <= _DISCARD_BYTES_MAX:
-                async for _ in self.body(_DISCARD_BYTES_MAX):
+                async for _ in self.body(lambda: 1):
                     pass
             elif length or b"transfer-encoding" in self.headers:
                 headers = [*headers, (b"connection", b"close")]
@@ -157,7 +157,7 @@ class Exchange:
     ) -> None:
         """Send `error` as problem+json."""
         problem = problem_of(error)
-        if problem.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        if problem.status == HTTPStatus.SERVICE_UNAVAILABLE and not isinstance(error, StoreFailed):
             headers = [*headers, (b"retry-after", b"1")]
         body = json.dumps(problem.model_dump()).encode()
         sent = [(b"content-type", MEDIA_TYPE.encode()), *headers]
@@ -176,7 +176,7 @@ class Exchange:
         # (RFC 9112, section 9.6).
         with contextlib.suppress(TimeoutError, ReplicatorError):
             async with asyncio.timeout(_LINGER_SECONDS):
-                async for _ in self.body(_DISCARD_BYTES_MAX):
+                async for _ in self.body(lambda: 1):
                     pass
 
     async def _wait_until_gone(self) -> None:

@@ -12,12 +12,11 @@ from urllib.parse import unquote_to_bytes
 from replicator.data_plane.ports import UNCONDITIONAL, Condition
 from replicator.kernel.digest import DIGEST_BYTES, Digest
 from replicator.kernel.errors import InvalidRequest, RangeNotSatisfiable
-from replicator.kernel.names import ObjectId
+from replicator.kernel.names import ContentType, ObjectId
 
 Headers = Mapping[bytes, bytes]
 
-CONTENT_TYPE_BYTES_MAX = 1024
-DEFAULT_CONTENT_TYPE = "application/octet-stream"
+DEFAULT_CONTENT_TYPE = b"application/octet-stream"
 _ETAG = re.compile(rb'\s*(W/)?"([^"]*)"\s*')
 _RANGE = re.compile(rb"bytes=(\d{0,19})-(\d{0,19})")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -54,13 +53,14 @@ def put_condition(headers: Headers) -> Condition:
     if b"if-match" not in headers and b"if-none-match" not in headers:
         return UNCONDITIONAL
     wanted, refused = headers.get(b"if-match"), headers.get(b"if-none-match")
-    if refused is not None and refused.strip() != b"*":
-        raise InvalidRequest("on a write, If-None-Match can only be '*': the object must not exist")
-    if wanted is None:
-        return Condition(must_be_absent=True)
-    if wanted.strip() == b"*":
-        return Condition(must_exist=True, must_be_absent=refused is not None)
-    return Condition(manifests=frozenset(_strong_tags(wanted)), must_be_absent=refused is not None)
+    any_wanted = wanted is not None and wanted.strip() == b"*"
+    any_refused = refused is not None and refused.strip() == b"*"
+    return Condition(
+        must_exist=any_wanted,
+        must_be_absent=any_refused,
+        manifests=None if wanted is None or any_wanted else _manifests(wanted, weak=False),
+        refused=frozenset() if refused is None or any_refused else _manifests(refused, weak=True),
+    )
 
 
 def matches(header: bytes, manifest: Digest, *, weak: bool) -> bool:
@@ -83,9 +83,10 @@ def _tags(header: bytes) -> list[tuple[bool, bytes]]:
     raise InvalidRequest("expected '*' or entity tags in double quotes, separated by commas")
 
 
-def _strong_tags(header: bytes) -> list[Digest]:
-    tags = [tag for is_weak, tag in _tags(header) if not is_weak]
-    return [Digest.parse(tag.decode()) for tag in tags if re.fullmatch(rb"[0-9a-f]{64}", tag)]
+def _manifests(header: bytes, *, weak: bool) -> frozenset[Digest]:
+    """The manifests that a list of entity tags names; weak ones count where `weak` says so."""
+    tags = [tag for is_weak, tag in _tags(header) if weak or not is_weak]
+    return frozenset(Digest.parse(tag.decode()) for tag in tags if re.fullmatch(rb"[0-9a-f]{64}", tag))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +162,10 @@ def _parse_digest(header: bytes) -> Digest | None:
     return Digest(raw)
 
 
-def content_type(headers: Headers) -> str:
+def content_type(headers: Headers) -> ContentType:
     """The media type to keep; raises `InvalidRequest` where it cannot be sent back as it came."""
-    raw = headers.get(b"content-type", DEFAULT_CONTENT_TYPE.encode())
-    if len(raw) > CONTENT_TYPE_BYTES_MAX or not raw.isascii():
-        raise InvalidRequest(f"Content-Type must be ASCII of at most {CONTENT_TYPE_BYTES_MAX} bytes")
     if b"content-encoding" in headers:
         raise InvalidRequest("Content-Encoding is not kept here: send the bytes as they shall be served")
     if b"content-range" in headers:
         raise InvalidRequest("a PUT replaces the whole object: Content-Range is not allowed")
-    return raw.decode("ascii")
+    return ContentType.parse(headers.get(b"content-type", DEFAULT_CONTENT_TYPE).decode("latin-1"))

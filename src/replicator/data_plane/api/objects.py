@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -12,7 +13,7 @@ from replicator.data_plane.api import headers
 from replicator.data_plane.api.exchange import Exchange, HeaderList
 from replicator.data_plane.api.headers import ByteRange
 from replicator.data_plane.metrics import NodeMetrics
-from replicator.data_plane.objects.service import BLOCK_BYTES, ObjectService
+from replicator.data_plane.objects.service import ObjectService
 from replicator.data_plane.ports import Committed, Version
 from replicator.kernel.errors import NotFound, PreconditionFailed
 from replicator.kernel.names import ObjectId
@@ -60,7 +61,7 @@ class ObjectRoutes:
     async def _put(self, exchange: Exchange, object_id: ObjectId) -> None:
         stored = await self._service.put(
             object_id,
-            exchange.body(BLOCK_BYTES),
+            exchange.body(self._service.budget.block_bytes),
             content_type=headers.content_type(exchange.headers),
             condition=headers.put_condition(exchange.headers),
             expected=headers.expected_digest(exchange.headers),
@@ -139,7 +140,8 @@ def _put_answer(stored: Committed) -> bytes:
 def _version_headers(version: Version) -> HeaderList:
     return [
         (b"etag", headers.etag_of(version.manifest).encode()),
-        (b"last-modified", _http_date(version.version.wall_ms // 1000)),
+        # Another node's clock may be ahead of this one's; RFC 9110, section 8.8.2.1.
+        (b"last-modified", _http_date(min(version.version.wall_ms // 1000, int(time.time())))),
         (b"x-replicator-version", str(version.version).encode()),
     ]
 

@@ -8,6 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
+from replicator.data_plane.objects.blocks import BlockBudget
 from replicator.data_plane.objects.upload import Upload
 from replicator.data_plane.ports import UNCONDITIONAL, Committed, Condition, Store, Version
 from replicator.data_plane.settling import LoopSettler
@@ -17,16 +18,23 @@ from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
 
 T = TypeVar("T")
 
-BLOCK_BYTES = 1024 * 1024
 # Up to here, cutting and hashing cost less than handing the body to a thread.
 _ON_LOOP_BYTES_MAX = 64 * 1024
+_ON_LOOP_DIGESTS_MAX = 64
 
 
 class ObjectService:
     """Put, read, list and delete, in the bucket `default`."""
 
-    def __init__(self, store: Store, settler: LoopSettler, threads: concurrent.futures.Executor) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settler: LoopSettler,
+        threads: concurrent.futures.Executor,
+        budget: BlockBudget,
+    ) -> None:
         self.store = store
+        self.budget = budget
         self._settler = settler
         self._threads = threads
         self._loop = asyncio.get_running_loop()
@@ -43,7 +51,7 @@ class ObjectService:
         """Store `body` as the latest version of the object.
 
         Args:
-            body: blocks of about `BLOCK_BYTES`, each a list of byte strings; all but the last at least that.
+            body: blocks, each a list of byte strings, best of `budget.block_bytes()` together.
             expected: SHA-256 that the body must have.
 
         Returns:
@@ -89,12 +97,18 @@ class ObjectService:
 
         return await _result(self._start(keep))
 
+    async def locate(self, digests: list[Digest]) -> list[int | None]:
+        """See `ChunkReader.locate`; many are looked up in a thread."""
+        if len(digests) <= _ON_LOOP_DIGESTS_MAX:
+            return self.store.locate(digests)
+        return await _result(self._start(self.store.locate, digests))
+
     def head(self, object_id: ObjectId) -> Version | None:
         """The latest version."""
         return self.store.head(DEFAULT_BUCKET, object_id)
 
     async def read(self, version: Version, start: int, stop: int) -> AsyncIterator[memoryview]:
-        """The bytes from `start` to `stop`, in blocks of about `BLOCK_BYTES`, every record checked.
+        """The bytes from `start` to `stop`, in blocks, every record checked.
 
         The next block is read while the caller sends the one before.
 
@@ -102,7 +116,7 @@ class ObjectService:
             Corrupt: a record fails its check. What came before it was intact.
         """
         manifest = self.store.manifest(version.manifest)
-        batches = batch_range(self.store, manifest, start, stop)
+        batches = batch_range(self.store, manifest, start, stop, self.budget.block_bytes)
         async for batch, block in self.read_ahead(batches):
             yield block[batch.skip : batch.stop]
 
@@ -161,8 +175,10 @@ class Batch(NamedTuple):
     stop: int
 
 
-def batch_range(store: Store, manifest: Manifest, start: int, stop: int) -> Iterator[Batch]:
-    """The chunks that hold the bytes from `start` to `stop`, in batches of about `BLOCK_BYTES`."""
+def batch_range(
+    store: Store, manifest: Manifest, start: int, stop: int, block_bytes: Callable[[], int]
+) -> Iterator[Batch]:
+    """The chunks that hold the bytes from `start` to `stop`, in batches of about `block_bytes()`."""
     first_page, offset = _page_at(manifest, start)
     refs: list[ChunkRef] = []
     batch_start = offset
@@ -174,7 +190,7 @@ def batch_range(store: Store, manifest: Manifest, start: int, stop: int) -> Iter
                     batch_start = offset
                 refs.append(ref)
             offset = end
-            if refs and (offset - batch_start >= BLOCK_BYTES or offset >= stop):
+            if refs and (offset - batch_start >= block_bytes() or offset >= stop):
                 yield Batch(refs, max(0, start - batch_start), min(offset, stop) - batch_start)
                 refs = []
             if offset >= stop:

@@ -9,40 +9,34 @@ from __future__ import annotations
 import http.client
 import io
 import queue
-import socket
-import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import quote, urlsplit
 
-from pydantic import ValidationError
-
 from replicator.data_plane.replication.framing import FrameTaker
 from replicator.data_plane.replication.ports import Delivery, Offer
+from replicator.data_plane.replication.refusals import refusal_of
+from replicator.data_plane.replication.timed_socket import TimedSocket, connect
 from replicator.kernel.clock import Clock
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import (
     BrokenPeer,
     Corrupt,
     InvalidRequest,
-    PeerUnreachable,
     ReplicatorError,
     Unavailable,
 )
 from replicator.kernel.manifest import PAGE_BYTES_MAX, ROOT_BYTES_MAX, ChunkRef, Manifest, decode_manifest
-from replicator.kernel.names import ObjectId
+from replicator.kernel.names import ContentType, ObjectId
 from replicator.kernel.version import VersionId
-from replicator.runtime.resolve import resolve
 from replicator.wire import frames, manifests
 from replicator.wire.frames import FRAME_BYTES
-from replicator.wire.problem import Problem, error_of
 
 BLOCK_BYTES = 1024 * 1024
 BUFFERS = 3
 RATE_MIN_BYTES_PER_S = 16 * 1024
 _PROBLEM_BYTES_MAX = 64 * 1024
-_CONTENT_TYPE_BYTES_MAX = 1024
 
 
 class HttpPeer:
@@ -64,6 +58,7 @@ class HttpPeer:
         self._timeout_s = timeout_s
         self._clock = clock
         self._connection: http.client.HTTPConnection | None = None
+        self._socket: TimedSocket | None = None
         self._closed = False
 
     def offer(self, object_id: ObjectId) -> Offer:
@@ -75,11 +70,9 @@ class HttpPeer:
                 digest = Digest.parse((response.getheader("ETag") or "").strip('"'))
                 version = VersionId.parse(response.getheader(manifests.VERSION_HEADER) or "")
                 manifest = decode_manifest(encoded, digest)
+                content_type = ContentType.parse(response.getheader(manifests.CONTENT_TYPE_HEADER) or "")
             except (InvalidRequest, Corrupt) as error:
                 raise BrokenPeer(f"{self._url} sent no valid manifest: {error.message}") from error
-            content_type = response.getheader(manifests.CONTENT_TYPE_HEADER) or "application/octet-stream"
-        if len(content_type) > _CONTENT_TYPE_BYTES_MAX or not content_type.isascii():
-            raise BrokenPeer(f"{self._url} sent an impossible content type")
         return Offer(version, manifest, content_type)
 
     def page(self, manifest: Manifest, index: int) -> bytes:
@@ -96,14 +89,15 @@ class HttpPeer:
                 raise BrokenPeer(
                     f"{self._url} announces {length} bytes of chunks, more than it was asked for"
                 )
+            self._allow(length)
             yield from self._receive(response, length, FrameTaker(refs), max(ref.length for ref in refs))
 
     def close(self) -> None:
         """See `Peer.close`."""
         self._closed = True
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
-            _shut(connection.sock)
+        connected = self._socket
+        if connected is not None:
+            connected.shut()
 
     def _receive(
         self, response: http.client.HTTPResponse, length: int, taker: FrameTaker, payload_bytes_max: int
@@ -140,23 +134,22 @@ class HttpPeer:
         filled: queue.SimpleQueue[tuple[Delivery, bytearray] | ReplicatorError | None],
     ) -> None:
         """The reader thread: fill buffers, take frames, carry what is not whole into the next buffer."""
-        deadline = self._clock.monotonic_s() + self._timeout_s + length / RATE_MIN_BYTES_PER_S
         carried = b""
         try:
             while length and taker.refusal is None:
                 buffer = free.get()
                 if buffer is None:
                     return
-                buffer[: len(carried)] = carried
-                end = len(carried)
-                wanted = min(len(buffer), end + length)
-                while end < wanted:
-                    end += self._read_some(response, memoryview(buffer)[end:wanted], deadline)
-                length -= end - len(carried)
-                chunks, used = taker.take(memoryview(buffer)[:end])
-                wire_bytes = end - len(carried)
-                carried = bytes(buffer[used:end])
-                filled.put((Delivery(chunks, wire_bytes), buffer))
+                start = len(carried)
+                buffer[:start] = carried
+                block = memoryview(buffer)[: start + length]
+                end, broken = self._read_block(response, block, start)
+                length -= end - start
+                chunks, used = taker.take(block[:end])
+                carried = bytes(block[used:end])
+                filled.put((Delivery(chunks, end - start), buffer))
+                if broken is not None and taker.refusal is None:
+                    raise broken
             if taker.refusal is not None:
                 raise taker.refusal
             if carried or not taker.done:
@@ -165,26 +158,45 @@ class HttpPeer:
         except ReplicatorError as error:
             filled.put(error)
 
-    def _read_some(self, response: http.client.HTTPResponse, view: memoryview, deadline: float) -> int:
+    def _read_block(
+        self, response: http.client.HTTPResponse, block: memoryview, end: int
+    ) -> tuple[int, Unavailable | None]:
+        """Fill `block` from `end` on; (where it now ends, why that is not its end).
+
+        What came before a break counts: it may hold whole chunks, or say why nothing more follows.
+        """
+        while end < len(block):
+            try:
+                end += self._read_some(response, block[end:])
+            except Unavailable as error:
+                return end, error
+        return end, None
+
+    def _read_some(self, response: http.client.HTTPResponse, view: memoryview) -> int:
+        reader = response.fp
         with self._translated():
-            assert isinstance(response.fp, io.BufferedReader)
-            count = response.fp.readinto1(view)
+            # It is None once the consumer has dropped the connection.
+            count = reader.readinto1(view) if isinstance(reader, io.BufferedReader) else 0
         if count == 0:
-            raise Unavailable(f"{self._url} closed the connection in the middle of its answer")
-        if self._clock.monotonic_s() > deadline:
-            raise Unavailable(f"{self._url} sends less than {RATE_MIN_BYTES_PER_S} bytes a second")
+            raise self._cut_short()
         return count
 
     def _read_short(self, response: http.client.HTTPResponse, bytes_max: int) -> bytes:
-        data = bytearray(bytes_max + 1)
-        deadline = self._clock.monotonic_s() + self._timeout_s + bytes_max / RATE_MIN_BYTES_PER_S
-        wanted = bytes_max + 1 if response.length is None else response.length
-        if wanted > bytes_max:
-            raise BrokenPeer(f"{self._url} answers with more than {bytes_max} bytes")
+        length = response.length
+        if length is None or length > bytes_max:
+            raise BrokenPeer(f"{self._url} announces {length} bytes where at most {bytes_max} can be right")
+        self._allow(length)
+        data = bytearray(length)
         end = 0
-        while end < wanted:
-            end += self._read_some(response, memoryview(data)[end:wanted], deadline)
-        return bytes(data[:end])
+        while end < length:
+            end += self._read_some(response, memoryview(data)[end:])
+        return bytes(data)
+
+    def _allow(self, length: int) -> None:
+        """Give the next `length` bytes the time they need at the least rate."""
+        assert self._socket is not None
+        seconds = self._timeout_s + length / RATE_MIN_BYTES_PER_S
+        self._socket.deadline_s = self._clock.monotonic_s() + seconds
 
     @contextmanager
     def _exchange(
@@ -194,21 +206,24 @@ class HttpPeer:
         response = self._request(method, self._prefix + path, body, accept)
         try:
             if response.status != http.client.OK:
-                raise self._refusal(response)
+                with self._translated():
+                    said = response.read(_PROBLEM_BYTES_MAX)
+                raise refusal_of(self._url, response.status, said)
             yield response
         except BaseException:
             self._drop()
             raise
-        response.close()
+        finally:
+            response.close()
 
     def _request(self, method: str, path: str, body: bytes | None, accept: str) -> http.client.HTTPResponse:
-        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        if self._connection is not None and self._connection.sock is None:
+            # The peer wanted to close behind its last answer.
+            self._drop()
         reused = self._connection is not None
         connection = self._connection or self._connect()
         try:
-            with self._translated():
-                connection.request(method, path, body, headers)
-                return connection.getresponse()
+            return self._ask(connection, method, path, body, accept)
         except Unavailable:
             self._drop()
             # A peer may close an idle connection at any time; only a fresh one says something about it.
@@ -216,68 +231,59 @@ class HttpPeer:
                 raise
             return self._request(method, path, body, accept)
 
+    def _ask(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, accept: str
+    ) -> http.client.HTTPResponse:
+        connected = self._socket
+        assert connected is not None
+        try:
+            with self._translated():
+                connection.request(method, path, body, {"Accept": accept, "Accept-Encoding": "identity"})
+                self._allow(0)
+                response = connection.getresponse()
+        except BrokenPeer as error:
+            if connected.ended:
+                raise self._cut_short() from error
+            raise
+        if connected.ended:
+            response.close()
+            raise self._cut_short()
+        return response
+
+    def _cut_short(self) -> Unavailable:
+        return Unavailable(f"{self._url} closed the connection in the middle of its answer")
+
     def _connect(self) -> http.client.HTTPConnection:
         if self._closed:
             raise Unavailable("the pull was stopped")
-        deadline = self._clock.monotonic_s() + self._timeout_s
-        failure = PeerUnreachable(f"{self._url} has no address")
-        for address in resolve(self._host, self._port, timeout_s=self._timeout_s):
-            remaining = deadline - self._clock.monotonic_s()
-            if remaining <= 0:
-                break
-            try:
-                plain = socket.create_connection(address, remaining)
-                plain.settimeout(self._timeout_s)
-                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection = http.client.HTTPConnection(self._host, self._port)
-                connection.sock = self._secured(plain)
-            except OSError as error:
-                failure = PeerUnreachable(
-                    f"{self._url} cannot be reached: {error.strerror or error}", url=self._url
-                )
-                continue
-            self._connection = connection
-            return connection
-        raise failure
-
-    def _secured(self, plain: socket.socket) -> socket.socket:
-        if not self._tls:
-            return plain
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=self._host)
+        self._socket = connect(
+            self._host, self._port, tls=self._tls, timeout_s=self._timeout_s, clock=self._clock
+        )
+        self._connection = http.client.HTTPConnection(self._host, self._port)
+        self._connection.auto_open = 0
+        self._connection.sock = self._socket
+        if self._closed:
+            self._socket.shut()
+        return self._connection
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        connected, self._socket = self._socket, None
+        if connected is not None:
+            connected.shut()
         if connection is not None:
-            if connection.sock is not None:
-                _shut(connection.sock)
             connection.close()
-
-    def _refusal(self, response: http.client.HTTPResponse) -> ReplicatorError:
-        with self._translated():
-            body = response.read(_PROBLEM_BYTES_MAX)
-        try:
-            return error_of(Problem.model_validate_json(body))
-        except ValidationError:
-            return BrokenPeer(
-                f"{self._url} answered {response.status} without saying why", status=response.status
-            )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except TimeoutError as error:
-            raise Unavailable(f"{self._url} was silent for {self._timeout_s:g} s") from error
+            raise Unavailable(
+                f"{self._url} was silent for {self._timeout_s:g} s, or sent less than "
+                f"{RATE_MIN_BYTES_PER_S} bytes a second"
+            ) from error
         except (OSError, http.client.RemoteDisconnected, http.client.IncompleteRead) as error:
             raise Unavailable(f"the connection to {self._url} broke: {error}") from error
         except (http.client.HTTPException, ValueError) as error:
             raise BrokenPeer(f"{self._url} does not speak HTTP as expected: {error!r}") from error
-
-
-def _shut(sock: socket.socket) -> None:
-    """Wake whoever waits on `sock`."""
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        # It is closed already.
-        return

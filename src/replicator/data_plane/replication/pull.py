@@ -19,13 +19,15 @@ from replicator.data_plane.replication.ports import Delivery, Offer, Peer
 from replicator.data_plane.settling import wait_settled
 from replicator.kernel.clock import Clock
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import BrokenPeer, Cancelled, NotFound, StoreFailed
+from replicator.kernel.errors import BrokenPeer, Cancelled, NotFound, ReplicatorError
 from replicator.kernel.manifest import ChunkRef, Manifest, decode_page
 from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
+from replicator.runtime.logging import get_logger
 
+log = get_logger()
 BATCH_BYTES = 64 * 1024 * 1024
 CHECKPOINT_BYTES = 64 * 1024 * 1024
-VERSION_AHEAD_MS_MAX = 366 * 24 * 3600 * 1000
+VERSION_AHEAD_MS_MAX = 24 * 3600 * 1000
 
 
 class Pulled(NamedTuple):
@@ -65,11 +67,11 @@ class Pull:
         ahead_ms = offer.version.wall_ms - self.clock.wall_ms()
         if ahead_ms > VERSION_AHEAD_MS_MAX:
             raise BrokenPeer(
-                "the source offers a version from more than a year ahead; set the clocks of both nodes"
+                "the source offers a version from more than a day ahead; set the clocks of both nodes"
             )
         size = offer.manifest.size
         self.tally = Tally(logical=size)
-        if self._holds(offer.manifest.digest):
+        if self._holds(offer.manifest.digest) and not self.store.has_damage:
             version = self._commit(offer, None)
             self.tally = Tally(logical=size, done=size)
             return Pulled(version, skipped=True)
@@ -80,13 +82,19 @@ class Pull:
                 if number is not None:
                     self.store.stage_page(number, index, encoded, entries)
                     self._unsynced_bytes = 0
-        except BaseException as error:
-            if not isinstance(error, StoreFailed):
-                self.store.checkpoint()
+        except BaseException:
             if number is not None:
                 self.store.discard(number)
+            self._keep_what_came()
             raise
         return Pulled(self._commit(offer, number), skipped=False)
+
+    def _keep_what_came(self) -> None:
+        try:
+            self.store.checkpoint()
+        except ReplicatorError as error:
+            # The attempt has failed for another reason, which is the one to report.
+            log.warning("pull.not_kept", object_id=self.object_id, reason=error.message)
 
     def _holds(self, manifest: Digest) -> bool:
         try:

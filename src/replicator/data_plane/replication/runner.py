@@ -1,7 +1,7 @@
 """The tasks that this node carries out: starts, watches and stops pulls, and keeps their results.
 
-A result is durable in the store's outbox before anybody hears of it, and leaves the outbox when the control
-plane has acknowledged it.
+A result is durable in the store's outbox before anybody hears of it, where the store still takes writes, and
+leaves the outbox when the control plane has acknowledged it.
 """
 
 from __future__ import annotations
@@ -153,7 +153,11 @@ class TaskRunner:
         if running.abandoned:
             return None
         payload = result.model_dump_json(by_alias=True).encode()
-        self._store.post(result.task_id, result.epoch, payload)
+        try:
+            self._store.post(result.task_id, result.epoch, payload)
+        except ReplicatorError as error:
+            # It is reported all the same: only a crash before that would lose it, and cost another attempt.
+            log.warning("task.result_not_kept", task=result.task_id, epoch=result.epoch, reason=error.message)
         return payload, result
 
     def _attempt(self, running: _Running) -> TaskResult:

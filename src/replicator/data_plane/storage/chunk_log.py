@@ -20,13 +20,10 @@ from replicator.data_plane.storage.catalog import Catalog
 from replicator.data_plane.storage.rows import Location, decode_location
 from replicator.data_plane.storage.segment import Segments
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import Corrupt, NotFound, QuotaExceeded, StoreFailed
+from replicator.kernel.errors import Corrupt, NotFound, StoreFailed
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-
-CATALOG_ROOM_BYTES = 4 * 1024 * 1024
 
 
 class Sealed(NamedTuple):
@@ -69,9 +66,17 @@ class ChunkLog:
             return flags
 
     def find(self, digests: Sequence[Digest], *, intact: bool = False) -> dict[Digest, Location | None]:
-        """Where each chunk is, None for those that are not here; with `intact` also for damaged ones."""
-        with self._lock:
-            return self._find(digests, intact=intact)
+        """Where each chunk is, None for those that are not here; with `intact` also for damaged ones.
+
+        Needs no lock, so that readers do not wait for a writer: what leaves `pending` is in `sealed` before,
+        what leaves `sealed` is in the catalog before, and they are asked in that order.
+        """
+        return self._find(digests, intact=intact)
+
+    @property
+    def has_damage(self) -> bool:
+        """Whether any chunk is damaged."""
+        return bool(self._damaged)
 
     def read(self, digests: Sequence[Digest], *, wait: bool, gap: int) -> memoryview:
         """The chunks one after the other; see `ChunkReader.read`."""
@@ -94,7 +99,8 @@ class ChunkLog:
     def seal(self) -> Sealed:
         """Take what is pending and make its bytes durable. `forget` follows once the catalog has it."""
         with self._lock:
-            self._sealed, self._pending = self._pending, {}
+            self._sealed = self._pending
+            self._pending = {}
             sealed = Sealed(self._sealed, self._segments.unsynced())
         self._segments.sync(list(sealed.lengths))
         return sealed
@@ -114,11 +120,6 @@ class ChunkLog:
         """Raises `StoreFailed` after `fail`."""
         if self._failure is not None:
             raise StoreFailed(self._failure.message) from self._failure
-
-    def require_room(self) -> None:
-        """Raises `QuotaExceeded` where the disk is so full that the catalog could fail to write."""
-        if self._segments.free_bytes() < CATALOG_ROOM_BYTES:
-            raise QuotaExceeded("the disk of this node is full: free space, then retry")
 
     def _append(self, new: dict[Digest, Buffer]) -> None:
         try:

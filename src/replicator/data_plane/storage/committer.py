@@ -16,15 +16,16 @@ import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from replicator.data_plane.ports import Added, Committed, Settle, Version
 from replicator.data_plane.storage import rows
 from replicator.data_plane.storage.catalog import Batch, Catalog
 from replicator.data_plane.storage.chunk_log import ChunkLog, total
+from replicator.data_plane.storage.room import Room
 from replicator.kernel.clock import Clock
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import QuotaExceeded, ReplicatorError, StoreFailed
+from replicator.kernel.errors import QuotaExceeded, ReplicatorError, StoreFailed, Unavailable
 from replicator.kernel.names import BucketName, ObjectId
 from replicator.kernel.version import VersionClock, VersionId
 
@@ -102,6 +103,9 @@ class Group:
 class Request(Protocol):
     """One change. `apply` either refuses by raising before it touched the batch, or changes it."""
 
+    grows: ClassVar[bool]
+    """Whether it makes the catalog larger, and so is refused when the disk is full."""
+
     @property
     def chunks(self) -> Sequence[tuple[Digest, bytes]]:
         """Chunks to append with the group."""
@@ -129,8 +133,10 @@ class Committer:
         *,
         counters: Counters,
         clock: Clock,
+        room: Room,
     ) -> None:
         self._catalog = catalog
+        self._room = room
         self._chunks = chunks
         self._counters = counters
         self._clock = clock
@@ -174,11 +180,7 @@ class Committer:
         outcomes: list[tuple[Committed | None, ReplicatorError | None]]
         try:
             self._chunks.require_writable()
-            self._chunks.require_room()
             outcomes = self._commit([request for request, _ in members])
-        except QuotaExceeded as error:
-            # Nothing was begun: the store goes on as soon as there is room.
-            outcomes = [(None, error)] * len(members)
         except Exception as error:  # noqa: BLE001  (whatever it is, everybody who waits must hear of it)
             failure = error if isinstance(error, StoreFailed) else _unexpected(error)
             self._chunks.fail(failure)
@@ -189,13 +191,16 @@ class Committer:
     def _commit(self, requests: list[Request]) -> list[tuple[Committed | None, ReplicatorError | None]]:
         self.groups_total += 1
         self.requests_total += len(requests)
+        has_room = self._room.has_room()
         group = Group(self._catalog, self._counters, self._clock.wall_ms())
         added = self._append_inline(requests)
         outcomes: list[tuple[Committed | None, ReplicatorError | None]] = []
         for request, brought in zip(requests, added, strict=True):
             try:
-                if isinstance(brought, QuotaExceeded):
+                if isinstance(brought, ReplicatorError):
                     raise brought
+                if request.grows and not has_room:
+                    raise QuotaExceeded("the disk of this node is full: free space, then retry")
                 outcomes.append((request.apply(group, brought), None))
             except ReplicatorError as refusal:
                 outcomes.append((None, refusal))
@@ -210,13 +215,15 @@ class Committer:
         self._chunks.forget()
         return outcomes
 
-    def _append_inline(self, requests: list[Request]) -> list[Added | QuotaExceeded]:
+    def _append_inline(self, requests: list[Request]) -> list[Added | ReplicatorError]:
         chunks = [chunk for request in requests for chunk in request.chunks]
         if not chunks:
             return [NOTHING_ADDED] * len(requests)
         try:
             flags = iter(self._chunks.add(chunks))
-        except QuotaExceeded as error:
+        except StoreFailed:
+            raise
+        except (QuotaExceeded, Unavailable) as error:
             return [error if request.chunks else NOTHING_ADDED for request in requests]
         return [
             total([next(flags) for _ in request.chunks], request.chunks) if request.chunks else NOTHING_ADDED

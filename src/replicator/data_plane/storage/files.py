@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from replicator.kernel.errors import Conflict, QuotaExceeded, StoreFailed
+from replicator.kernel.errors import Conflict, QuotaExceeded, StoreFailed, Unavailable
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -71,11 +71,14 @@ def create_file(path: str) -> int:
 
     Raises:
         QuotaExceeded: the file system has no room for another file.
+        Unavailable: too many files are open just now.
         StoreFailed: any other failure.
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o644)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise Unavailable("this node has too many files open; retry shortly") from error
         raise _failed("the making of a segment", error) from error
 
 
@@ -97,6 +100,23 @@ def write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> None:
                 views[0] = views[0][written:]
     except OSError as error:
         raise _failed("a write to a segment", error) from error
+
+
+def fill(path: str, length: int) -> None:
+    """Make the file at `path` take up `length` bytes of the disk.
+
+    Raises:
+        QuotaExceeded: there is no room.
+        StoreFailed: any other failure.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_TRUNC, 0o644)
+    except OSError as error:
+        raise _failed("the making of the ballast", error) from error
+    try:
+        write_at(descriptor, [bytes(length)], 0)
+    finally:
+        os.close(descriptor)
 
 
 def read_at(descriptor: int, buffers: Sequence[Buffer], offset: int, *, wait: bool = True) -> int:

@@ -21,6 +21,7 @@ _NO_CHUNKS: tuple[tuple[Digest, bytes], ...] = ()
 class CommitVersion:
     """Make a version the latest of its object."""
 
+    grows: ClassVar[bool] = True
     new: NewVersion
     manifest_number: int
     staging_used: bool = False
@@ -82,6 +83,7 @@ class CommitVersion:
 class DeleteVersion:
     """Remove the latest version of an object."""
 
+    grows: ClassVar[bool] = False
     bucket: BucketName
     object_id: ObjectId
     condition: Condition
@@ -90,9 +92,9 @@ class DeleteVersion:
     def apply(self, group: Group, _: Added) -> Committed:
         """Rows: version and its reference go."""
         current = group.head(self.bucket, self.object_id)
-        self.condition.check(current)
         if current is None:
             raise NotFound(f"there is no object '{self.object_id}'", object_id=str(self.object_id))
+        self.condition.check(current)
         _remove(group, current)
         group.set_head(self.bucket, self.object_id, None)
         return Committed(current, NOTHING_ADDED)
@@ -102,6 +104,7 @@ class DeleteVersion:
 class StagePage:
     """Keep a page of a manifest that is not whole yet."""
 
+    grows: ClassVar[bool] = True
     number: int
     index: int
     encoded: bytes
@@ -122,6 +125,7 @@ class StagePage:
 class DiscardPage:
     """Undo one staged page, or the staging itself once no page is left; `done` then says so."""
 
+    grows: ClassVar[bool] = False
     number: int
     done: bool = False
     chunks: ClassVar[Sequence[tuple[Digest, bytes]]] = _NO_CHUNKS
@@ -145,6 +149,7 @@ class DiscardPage:
 class Checkpoint:
     """Make everything pending durable; changes nothing else."""
 
+    grows: ClassVar[bool] = True
     chunks: ClassVar[Sequence[tuple[Digest, bytes]]] = _NO_CHUNKS
 
     def apply(self, _: Group, __: Added) -> None:
@@ -155,6 +160,7 @@ class Checkpoint:
 class SetRow:
     """Set or remove one row of the family `meta`."""
 
+    grows: ClassVar[bool] = False
     key: bytes
     row: bytes | None
     chunks: ClassVar[Sequence[tuple[Digest, bytes]]] = _NO_CHUNKS

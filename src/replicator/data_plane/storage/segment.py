@@ -138,6 +138,11 @@ class Segments:
         except BlockingIOError:
             raise
         except OSError as error:
+            if len(run) > 1:
+                # One by one, to name the record that cannot be read and to spare the others the blame.
+                for index in range(len(run)):
+                    self._read_run(run[index : index + 1], parts[2 * index : 2 * index + 2], wait=wait)
+                return
             raise Corrupt(
                 f"segment {first.segment} cannot be read: {error.strerror}",
                 digest=str(run[0][0]),

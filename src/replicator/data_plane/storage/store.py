@@ -24,6 +24,7 @@ from replicator.data_plane.storage.requests import (
     SetRow,
     StagePage,
 )
+from replicator.data_plane.storage.room import Room
 from replicator.data_plane.storage.segment import Segments
 from replicator.kernel.chunker import DEFAULT_CHUNKING, Chunking
 from replicator.kernel.clock import Clock
@@ -50,6 +51,7 @@ class NodeStore:
         catalog: Catalog,
         counters: Counters,
         clock: Clock,
+        room: Room,
         on_failure: Callable[[StoreFailed], None],
         chunking: Chunking = DEFAULT_CHUNKING,
     ) -> None:
@@ -57,7 +59,7 @@ class NodeStore:
         self._segments = segments
         self._catalog = catalog
         self._chunks = ChunkLog(segments, catalog, on_failure=on_failure)
-        self.committer = Committer(catalog, self._chunks, counters=counters, clock=clock)
+        self.committer = Committer(catalog, self._chunks, counters=counters, clock=clock, room=room)
         self._numbers = itertools.count(counters.manifest_number + 1)
         self._manifest_row = lru_cache(maxsize=_MANIFESTS_CACHED)(self._read_manifest_row)
         for key, _ in catalog.scan("meta", rows.STAGED_PREFIX):
@@ -171,6 +173,11 @@ class NodeStore:
         """See `Store.withdraw`."""
         self.committer.submit(SetRow(rows.outbox_key(task_id, epoch), None), lambda *_: None)
 
+    @property
+    def has_damage(self) -> bool:
+        """See `Store.has_damage`."""
+        return self._chunks.has_damage
+
     def require_writable(self) -> None:
         """See `Store.require_writable`."""
         self._chunks.require_writable()
@@ -253,6 +260,7 @@ def open_store(
             catalog=catalog,
             counters=counters,
             clock=clock,
+            room=Room(path),
             on_failure=on_failure,
             chunking=chunking,
         )

@@ -96,6 +96,7 @@ def test_an_entity_tag_is_strong_and_quoted() -> None:
         ({}, UNCONDITIONAL),
         ({b"if-none-match": b"*"}, Condition(must_be_absent=True)),
         ({b"if-none-match": b" * "}, Condition(must_be_absent=True)),
+        ({b"if-none-match": MY_TAG + b", W/" + OTHER_TAG}, Condition(refused=frozenset([MINE, OTHER]))),
         ({b"if-match": b"*"}, Condition(must_exist=True)),
         ({b"if-match": MY_TAG}, Condition(manifests=frozenset([MINE]))),
         ({b"if-match": MY_TAG + b" , " + OTHER_TAG}, Condition(manifests=frozenset([MINE, OTHER]))),
@@ -118,8 +119,8 @@ def test_conditions_of_a_write(given: dict[bytes, bytes], condition: Condition) 
 @pytest.mark.parametrize(
     "given",
     [
-        {b"if-none-match": MY_TAG},
         {b"if-none-match": b""},
+        {b"if-none-match": MY_TAG + OTHER_TAG},
         {b"if-match": b""},
         {b"if-match": str(MINE).encode()},
         {b"if-match": MY_TAG[:-1]},

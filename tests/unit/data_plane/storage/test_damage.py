@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -91,3 +93,28 @@ def test_a_disk_that_does_not_read(store: NodeStore) -> None:
     with failing("preadv", errno.EIO), pytest.raises(Corrupt, match="cannot be read"):
         store.read([ref_of(FIRST)])
     assert bytes(store.read([ref_of(FIRST)])) == FIRST
+
+
+def test_the_record_that_cannot_be_read_is_the_one_named(folder: StoreFolder, store: NodeStore) -> None:
+    read = os.preadv
+    bad = SEGMENT_HEADER_BYTES + RECORD_BYTES
+
+    def preadv(descriptor: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
+        if offset <= bad < offset + sum(map(len, buffers)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor, buffers, offset, flags)
+
+    with mock.patch.object(os, "preadv", preadv), pytest.raises(Corrupt) as caught:
+        store.read([ref_of(FIRST), ref_of(SECOND)])
+    assert caught.value.data["digest"] == str(ref_of(SECOND).digest)
+    assert store.locate([ref_of(FIRST).digest, ref_of(SECOND).digest], intact=True) == [len(FIRST), None]
+
+
+def test_a_damaged_chunk_is_replaced_by_the_next_good_copy(folder: StoreFolder, store: NodeStore) -> None:
+    overwrite(folder, SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES, b"F")
+    with pytest.raises(Corrupt):
+        store.read([ref_of(FIRST)])
+    assert store.has_damage
+    assert commit(store, new_version("b", FIRST, SECOND)).added.chunks == 1
+    assert bytes(store.read([ref_of(FIRST)])) == FIRST
+    assert not store.has_damage

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from replicator.data_plane.ports import Added
+from replicator.data_plane.storage import files
 from replicator.data_plane.storage.record import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
+from replicator.data_plane.storage.room import BALLAST_BYTES
 from replicator.data_plane.storage.store import NodeStore
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import NotFound, QuotaExceeded, StoreFailed
+from replicator.kernel.errors import NotFound, QuotaExceeded, StoreFailed, Unavailable
 from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
 from replicator.testing.node_store import StoreFolder
 from replicator.testing.objects import LongObject, commit, delete, named, new_version, noise, read_all
@@ -171,3 +174,28 @@ def test_a_catalog_that_fails_to_write_fails_the_store(folder: StoreFolder, fail
         with pytest.raises(NotFound):
             delete(store, "lost")
         assert store.add(named(LOST)) == Added(0, 0)
+
+
+def test_a_disk_that_somebody_else_has_filled_still_takes_deletes(folder: StoreFolder) -> None:
+    with folder.opened() as store:
+        commit(store, new_version("gone", KEPT))
+        commit(store, new_version("kept", KEPT, LOST))
+        ballast = folder.path / "BALLAST"
+        assert ballast.stat().st_size == BALLAST_BYTES
+        with mock.patch.object(files, "free_bytes", lambda _: 0):
+            with pytest.raises(QuotaExceeded):
+                commit(store, new_version("lost", KEPT))
+            delete(store, "gone")
+            assert ballast.stat().st_size == 0
+            assert content(store, "kept") == KEPT + LOST
+        commit(store, new_version("more", KEPT))
+        assert ballast.stat().st_size == BALLAST_BYTES
+    assert folder.failures == []
+
+
+def test_too_many_open_files_refuse_a_write_and_no_more(folder: StoreFolder) -> None:
+    with folder.opened() as store:
+        with failing("open", errno.EMFILE), pytest.raises(Unavailable, match="too many files"):
+            commit(store, new_version("later", KEPT))
+        commit(store, new_version("later", KEPT))
+    assert folder.failures == []

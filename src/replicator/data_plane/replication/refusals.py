@@ -1,0 +1,34 @@
+"""What a peer's answer other than 200 means to the one that asked. Pure.
+
+A peer may say that it does not have a thing, or has it damaged. In everything else it cannot speak for the
+destination: whatever error it names, either it may pass or the two do not understand each other.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from pydantic import ValidationError
+
+from replicator.kernel.errors import BrokenPeer, Corrupt, NotFound, ReplicatorError, Unavailable
+from replicator.wire.problem import Problem, error_of
+
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+def refusal_of(url: str, status: int, body: bytes) -> ReplicatorError:
+    """The error for an answer of `url` with `status` and `body`, which may or may not be problem+json.
+
+    Returns:
+        `NotFound` or `Corrupt` as the peer says; else `Unavailable` where it may pass, or `BrokenPeer`.
+    """
+    try:
+        said = error_of(Problem.model_validate_json(body))
+    except ValidationError:
+        said = ReplicatorError("no reason was given")
+    if type(said) in (NotFound, Corrupt):
+        return said
+    message = f"{url} answered {status}: {said.message}"
+    if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unavailable(message)
+    return BrokenPeer(message, status=status)

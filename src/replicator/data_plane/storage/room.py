@@ -1,0 +1,44 @@
+"""Room for the catalog on a disk that is full.
+
+A batch that the catalog cannot write ends the store, even one that only deletes. So what makes the catalog
+larger is refused while less than `CATALOG_ROOM_BYTES` are free, and a ballast file is kept that gives its
+space to deletes when somebody else has filled the disk to the last byte.
+"""
+
+from __future__ import annotations
+
+import os
+
+from replicator.data_plane.storage import files
+from replicator.kernel.errors import QuotaExceeded
+
+CATALOG_ROOM_BYTES = 8 * 1024 * 1024
+BALLAST_BYTES = 8 * 1024 * 1024
+_FULL_BYTES = 1024 * 1024
+
+
+class Room:
+    """Watches the space of the data folder `path`. Used by the committer's thread alone."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._ballast = os.path.join(path, "BALLAST")
+        self._held = os.path.exists(self._ballast) and os.path.getsize(self._ballast) == BALLAST_BYTES
+        self.has_room()
+
+    def has_room(self) -> bool:
+        """Whether the catalog may grow. Gives the ballast up, or takes it again, as the disk demands."""
+        free = files.free_bytes(self._path)
+        if self._held and free < _FULL_BYTES:
+            os.truncate(self._ballast, 0)
+            self._held = False
+        elif not self._held and free >= CATALOG_ROOM_BYTES + 2 * BALLAST_BYTES:
+            self._held = self._take()
+        return free >= CATALOG_ROOM_BYTES
+
+    def _take(self) -> bool:
+        try:
+            files.fill(self._ballast, BALLAST_BYTES)
+        except QuotaExceeded:
+            return False
+        return True
