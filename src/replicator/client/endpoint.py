@@ -225,9 +225,10 @@ class Endpoint:
 def _checked_url(text: str) -> str:
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+        plain = url.scheme in {"http", "https"} and url.host and not url.query and not url.fragment
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise InvalidRequest(f"'{text}' is not a URL: {error}") from error
-    if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
+    if not plain:
         raise InvalidRequest(f"'{text}' is not a URL like http://localhost:8000")
     return text.rstrip("/")
 

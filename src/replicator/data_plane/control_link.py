@@ -102,6 +102,9 @@ class ControlLink:
                 log.info("session.ended", control_plane=self._url, reason=error.message)
             except ReplicatorError as error:
                 log.warning("session.lost", control_plane=self._url, reason=error.message)
+            except Exception as error:
+                # Whatever a control plane answers, this node goes on and listens to the next one.
+                log.error("session.broke", control_plane=self._url, exc_info=error)
             finally:
                 self._metrics.session.set(0)
             lasted = asyncio.get_running_loop().time() - began

@@ -222,7 +222,7 @@ class Store(ChunkReader, Protocol):
     def has_damage(self) -> bool:
         """Whether a chunk is known that failed its last read, and that no good copy has replaced since.
 
-        Known since this process began: a restart forgets it until the chunk is read again.
+        Survives a restart. Damage that no read has met yet is not known.
         """
         ...
 

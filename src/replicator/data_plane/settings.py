@@ -45,7 +45,7 @@ class NodeSettings(BaseSettings):
         description="Bytes that object and chunk requests share for their blocks; many requests, smaller blocks.",
     )
     stall_timeout_s: float = Field(
-        60.0, gt=0, description="Seconds without a byte after which a client's request is given up."
+        60.0, gt=0, description="Seconds a client may take to send or take one block, at most 1 MiB."
     )
     peer_timeout_s: float = Field(
         10.0, gt=0, description="Seconds to resolve and connect to a peer, and to wait for its next byte."

@@ -15,7 +15,8 @@ from replicator.kernel.errors import InvalidRequest
 
 VERSION_ID_BYTES = 16
 _COUNTER_BITS = 16
-_STAMP_MAX = (1 << 64) - 1
+WALL_MS_MAX = 253_402_300_799_999
+"""The end of the year 9999, the last that RFC 3339 can write."""
 
 
 class VersionId(bytes):
@@ -61,7 +62,7 @@ class VersionClock:
     def next(self, wall_ms: int) -> VersionId:
         """A version id greater than every one made or observed here, whatever `wall_ms` says."""
         stamp = max(self.stamp + 1, wall_ms << _COUNTER_BITS)
-        if stamp > _STAMP_MAX:
+        if stamp >> _COUNTER_BITS > WALL_MS_MAX:
             raise InvalidRequest("the version clock has run out: a version from the far future was accepted")
         self.stamp = stamp
         return VersionId(stamp.to_bytes(8) + self._node)

@@ -9,7 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-from replicator.kernel.errors import Cancelled, ReplicatorError, StoreFailed, TooLarge, Unavailable
+from replicator.kernel.errors import (
+    Cancelled,
+    InvalidRequest,
+    ReplicatorError,
+    StoreFailed,
+    TooLarge,
+    Unavailable,
+)
 from replicator.wire.problem import MEDIA_TYPE, make_problem, problem_of
 
 Scope = MutableMapping[str, Any]
@@ -76,10 +83,11 @@ class Exchange:
 
         Raises:
             Cancelled: the client went away before the end.
+            InvalidRequest: the body is not as long as it was said to be.
             Unavailable: the client stalled.
         """
         block: list[bytes] = []
-        length = 0
+        length = received = 0
         more = True
         while more:
             message = await self._from_client(self._receive())
@@ -88,8 +96,11 @@ class Exchange:
             if part := message.get("body"):
                 block.append(part)
                 length += len(part)
+                received += len(part)
             more = message.get("more_body", False)
             self._body_ended = not more
+            if not more and received != int(self.headers.get(b"content-length", received)):
+                raise InvalidRequest(f"the body ended after {received} bytes, before its Content-Length")
             if length >= block_bytes():
                 yield block
                 block, length = [], 0
@@ -140,7 +151,10 @@ class Exchange:
     async def refuse(self, error: ReplicatorError, headers: HeaderList) -> None:
         """Send `error`, with what has not come yet of the request's body either read or cut off."""
         linger = False
-        if not self._body_ended:
+        if b"upgrade" in self.headers:
+            # What follows the head is taken for the other protocol, and cannot be told from a request.
+            headers = [*headers, (b"connection", b"close")]
+        elif not self._body_ended:
             length = self.headers.get(b"content-length", b"")
             if self._given_up_after_s is not None:
                 headers = [*headers, (b"connection", b"close")]
@@ -193,7 +207,7 @@ class Exchange:
             assert self._task is not None
             self._task.uncancel()
             raise Unavailable(
-                f"the client neither sent nor took a byte for {self._given_up_after_s:g} s"
+                f"the client took more than {self._given_up_after_s:g} s to send or take a block"
             ) from None
         finally:
             self.waiting_since = None

@@ -147,6 +147,17 @@ def expected_digest(headers: Headers) -> Digest | None:
     return found.pop() if found else None
 
 
+def require_body_length(headers: Headers) -> None:
+    """Raises `InvalidRequest` unless the headers say where the body ends, and that it comes as it is."""
+    if b"upgrade" in headers:
+        raise InvalidRequest("a body cannot come with Upgrade: send it by plain HTTP/1.1 (curl: --http1.1)")
+    coding = headers.get(b"transfer-encoding", b"").strip().lower()
+    if coding not in (b"", b"chunked"):
+        raise InvalidRequest("only the transfer coding 'chunked' is understood here")
+    if not coding and b"content-length" not in headers:
+        raise InvalidRequest("a body needs Content-Length or Transfer-Encoding: chunked")
+
+
 def _parse_digest(header: bytes) -> Digest | None:
     match = _SHA_256.search(header)
     if match is None:

@@ -59,6 +59,7 @@ class ObjectRoutes:
                 await exchange.respond_method_not_allowed(METHODS)
 
     async def _put(self, exchange: Exchange, object_id: ObjectId) -> None:
+        headers.require_body_length(exchange.headers)
         stored = await self._service.put(
             object_id,
             exchange.body(self._service.budget.block_bytes),

@@ -224,12 +224,12 @@ class HttpPeer:
         connection = self._connection or self._connect()
         try:
             return self._ask(connection, method, path, body, accept)
-        except Unavailable:
+        except ReplicatorError as error:
             self._drop()
             # A peer may close an idle connection at any time; only a fresh one says something about it.
-            if not reused or self._closed:
+            if not reused or self._closed or not isinstance(error, Unavailable):
                 raise
-            return self._request(method, path, body, accept)
+        return self._request(method, path, body, accept)
 
     def _ask(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, accept: str

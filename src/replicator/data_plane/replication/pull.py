@@ -27,7 +27,7 @@ from replicator.runtime.logging import get_logger
 log = get_logger()
 BATCH_BYTES = 64 * 1024 * 1024
 CHECKPOINT_BYTES = 64 * 1024 * 1024
-VERSION_AHEAD_MS_MAX = 24 * 3600 * 1000
+VERSION_AHEAD_MS_MAX = 10 * 366 * 24 * 3600 * 1000
 
 
 class Pulled(NamedTuple):
@@ -67,7 +67,7 @@ class Pull:
         ahead_ms = offer.version.wall_ms - self.clock.wall_ms()
         if ahead_ms > VERSION_AHEAD_MS_MAX:
             raise BrokenPeer(
-                "the source offers a version from more than a day ahead; set the clocks of both nodes"
+                "the source offers a version from more than ten years ahead; set the clocks of both nodes"
             )
         size = offer.manifest.size
         self.tally = Tally(logical=size)

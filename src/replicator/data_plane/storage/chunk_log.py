@@ -6,16 +6,17 @@ neither durable nor in the catalog. The committer seals what is pending, syncs, 
 then forgets it here, so a look-up (pending first, catalog second) always finds it.
 
 A chunk whose record failed its check is *damaged* until a read of it succeeds: it counts as absent when it is
-brought again, so that the next good copy takes its place.
+brought again, so that the next good copy takes its place. That outlives the process by a row in the catalog.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.data_plane.ports import Added
+from replicator.data_plane.storage import rows
 from replicator.data_plane.storage.catalog import Catalog
 from replicator.data_plane.storage.rows import Location, decode_location
 from replicator.data_plane.storage.segment import Segments
@@ -45,7 +46,8 @@ class ChunkLog:
         self._lock = threading.Lock()
         self._pending: dict[Digest, Location] = {}
         self._sealed: dict[Digest, Location] = {}
-        self._damaged: set[Digest] = set()
+        self._recorded = {rows.damaged_digest(key) for key, _ in catalog.scan("meta", rows.DAMAGED_PREFIX)}
+        self._damaged = set(self._recorded)
         self._failure: StoreFailed | None = None
 
     def add(self, chunks: Sequence[tuple[Digest, Buffer]]) -> list[bool]:
@@ -95,6 +97,21 @@ class ChunkLog:
         if self._damaged:
             self._damaged.difference_update(digests)
         return block
+
+    def to_record(self, digest: Digest) -> bool:
+        """Whether the catalog has yet to learn that the chunk is damaged; True once."""
+        with self._lock:
+            if digest not in self._damaged or digest in self._recorded:
+                return False
+            self._recorded.add(digest)
+            return True
+
+    def to_clear(self, chunks: Iterable[Digest]) -> set[Digest]:
+        """Those of the chunks, all of them new and good, that the catalog has as damaged; each once."""
+        with self._lock:
+            cleared = self._recorded.intersection(chunks)
+            self._recorded -= cleared
+            return cleared
 
     def seal(self) -> Sealed:
         """Take what is pending and make its bytes durable. `forget` follows once the catalog has it."""
@@ -151,10 +168,10 @@ class ChunkLog:
                 self._damaged.add(digest)
 
     def _look_up(self, digests: Sequence[Digest]) -> dict[Digest, Location | None]:
-        rows = self._catalog.get_many("chunks", digests)
+        found = self._catalog.get_many("chunks", digests)
         return {
             digest: decode_location(row) if row is not None else None
-            for digest, row in zip(digests, rows, strict=True)
+            for digest, row in zip(digests, found, strict=True)
         }
 
 

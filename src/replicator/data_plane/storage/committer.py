@@ -208,6 +208,8 @@ class Committer:
         sealed = self._chunks.seal()
         for digest, location in sealed.chunks.items():
             group.batch.put("chunks", digest, rows.encode_location(location))
+        for digest in self._chunks.to_clear(sealed.chunks):
+            group.batch.delete("meta", rows.damaged_key(digest))
         for number, length in sealed.lengths.items():
             group.batch.put("meta", rows.segment_key(number), rows.encode_number(length))
         if group.batch.operations:

@@ -12,6 +12,7 @@ Every row begins with its format. Families and their keys, all ordered as bytes:
                 "counters"                              -> version clock u64, greatest manifest number u64
                 "segment/" number u32                   -> durable length u64 of the segment
                 "staged/" manifest number u64           -> (empty): a manifest that is not whole yet
+                "damaged/" digest                       -> (empty): the chunk's record failed its check
                 "outbox/" task u64 epoch u64            -> result of an attempt, not yet acknowledged
 
 A reference is a key of its own rather than a count: writing one needs no read, writing it twice does no
@@ -49,6 +50,7 @@ COUNTERS_KEY = b"counters"
 SEGMENT_PREFIX = b"segment/"
 STAGED_PREFIX = b"staged/"
 OUTBOX_PREFIX = b"outbox/"
+DAMAGED_PREFIX = b"damaged/"
 
 
 class Location(NamedTuple):
@@ -160,6 +162,16 @@ def staged_key(manifest_number: int) -> bytes:
 def staged_number(key: bytes) -> int:
     """The manifest that a `staged_key` names."""
     return int(_NUMBER.unpack(key[len(STAGED_PREFIX) :])[0])
+
+
+def damaged_key(digest: Digest) -> bytes:
+    """The key that says: the record of the chunk failed its check."""
+    return DAMAGED_PREFIX + digest
+
+
+def damaged_digest(key: bytes) -> Digest:
+    """The chunk that a `damaged_key` names."""
+    return Digest(key[len(DAMAGED_PREFIX) :])
 
 
 def outbox_key(task_id: int, epoch: int) -> bytes:

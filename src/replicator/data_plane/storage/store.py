@@ -29,7 +29,7 @@ from replicator.data_plane.storage.segment import Segments
 from replicator.kernel.chunker import DEFAULT_CHUNKING, Chunking
 from replicator.kernel.clock import Clock
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import NotFound, ReplicatorError, StoreFailed, Unavailable
+from replicator.kernel.errors import Corrupt, NotFound, ReplicatorError, StoreFailed, Unavailable
 from replicator.kernel.manifest import ChunkRef, Manifest, decode_page
 from replicator.kernel.names import BucketName, ObjectId
 from replicator.kernel.version import VERSION_ID_BYTES, VersionClock
@@ -73,7 +73,11 @@ class NodeStore:
 
     def read(self, refs: Sequence[ChunkRef], *, wait: bool = True, gap: int = 0) -> memoryview:
         """See `ChunkReader.read`."""
-        return self._chunks.read([ref.digest for ref in refs], wait=wait, gap=gap)
+        try:
+            return self._chunks.read([ref.digest for ref in refs], wait=wait, gap=gap)
+        except Corrupt as error:
+            self._record_damage(Digest.parse(error.data["digest"]))
+            raise
 
     def add(self, chunks: Sequence[tuple[Digest, Buffer]]) -> Added:
         """See `Store.add`."""
@@ -187,6 +191,10 @@ class NodeStore:
         self.committer.close()
         self._catalog.close()
         self._segments.close()
+
+    def _record_damage(self, digest: Digest) -> None:
+        if self._chunks.to_record(digest):
+            self.committer.submit(SetRow(rows.damaged_key(digest), b""), lambda *_: None)
 
     def _commit(self, request: Request) -> None:
         wait_settled(lambda settle: self.committer.submit(request, settle))

@@ -110,6 +110,22 @@ def test_the_record_that_cannot_be_read_is_the_one_named(folder: StoreFolder, st
     assert store.locate([ref_of(FIRST).digest, ref_of(SECOND).digest], intact=True) == [len(FIRST), None]
 
 
+def test_damage_is_known_after_a_restart_until_a_good_copy_has_come(tmp_path: Path) -> None:
+    folder = StoreFolder(tmp_path / "restarted")
+    with folder.opened() as store:
+        commit(store, new_version("a", FIRST, SECOND))
+        overwrite(folder, SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES, b"F")
+        with pytest.raises(Corrupt):
+            store.read([ref_of(FIRST)])
+    with folder.opened() as store:
+        assert store.has_damage
+        assert commit(store, new_version("b", FIRST)).added.chunks == 1
+        assert bytes(store.read([ref_of(FIRST)])) == FIRST
+    with folder.opened() as store:
+        assert not store.has_damage
+        assert bytes(store.read([ref_of(FIRST)])) == FIRST
+
+
 def test_a_damaged_chunk_is_replaced_by_the_next_good_copy(folder: StoreFolder, store: NodeStore) -> None:
     overwrite(folder, SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES, b"F")
     with pytest.raises(Corrupt):

@@ -182,7 +182,7 @@ def test_a_disk_that_somebody_else_has_filled_still_takes_deletes(folder: StoreF
         commit(store, new_version("kept", KEPT, LOST))
         ballast = folder.path / "BALLAST"
         assert ballast.stat().st_size == BALLAST_BYTES
-        with mock.patch.object(files, "free_bytes", lambda _: 0):
+        with mock.patch.object(files, "free_bytes", return_value=0):
             with pytest.raises(QuotaExceeded):
                 commit(store, new_version("lost", KEPT))
             delete(store, "gone")
