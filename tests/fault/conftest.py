@@ -1,9 +1,12 @@
-"""Seeds that can be replayed, and how long to go on."""
+"""Seeds that can be replayed, how long to go on, and a stage for pulls."""
 
 import os
 import random
+from collections.abc import Iterator
 
 import pytest
+
+from replicator.testing.pull_stage import PullStage, pull_stage
 
 SEED = "REPLICATOR_TEST_SEED"
 ROUNDS = "REPLICATOR_TEST_ROUNDS"
@@ -21,3 +24,9 @@ def seed() -> int:
 def rounds() -> int:
     """How often a fault is to strike, as a multiple of what a quick test does; more for a soak."""
     return int(os.environ.get(ROUNDS) or 1)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PullStage]:
+    with pull_stage(tmp_path_factory.mktemp("stage")) as stage:
+        yield stage

@@ -35,7 +35,7 @@ from replicator.control_plane.settings import Settings
 from replicator.control_plane.timed import TimedDatabase
 from replicator.kernel.clock import Clock
 from replicator.kernel.errors import ReplicatorError
-from replicator.runtime.bootstrap import tune_malloc
+from replicator.runtime.bootstrap import raise_open_files_limit, tune_malloc
 from replicator.runtime.clock import SystemClock
 from replicator.runtime.logging import configure_logging, get_logger
 from replicator.runtime.server import bind, serve
@@ -157,6 +157,7 @@ def run(settings: Settings) -> None:
         ReplicatorError: it cannot start, or had to stop; the message says what to do.
     """
     tune_malloc()
+    raise_open_files_limit()
     configure_logging(level=settings.log_level, style=settings.log_format, process="control-plane")
     with bind(settings.host, settings.port) as listener:
         url = settings.url_for_nodes(listener.getsockname()[1])

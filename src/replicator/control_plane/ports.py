@@ -239,6 +239,11 @@ class Unit(Protocol):
         ...
 
     @property
+    def control_plane(self) -> str:
+        """A random name made with the database: task ids and epochs mean nothing under another one."""
+        ...
+
+    @property
     def nodes(self) -> NodeRecords:
         """The nodes."""
         ...

@@ -134,6 +134,7 @@ class ControlLink:
                 }
             )
         )
+        runner.serve(session.control_plane)
         runner.acknowledge(session.acknowledged)
         self._metrics.session.set(1)
         log.info("session.opened", control_plane=client.base_url, session=session.session_id)

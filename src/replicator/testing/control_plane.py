@@ -19,7 +19,7 @@ from replicator.control_plane.db.database import SqlDatabase
 from replicator.control_plane.main import ControlPlane, Surroundings, open_control_plane
 from replicator.control_plane.settings import Settings
 from replicator.kernel.clock import Clock
-from replicator.kernel.errors import PeerUnreachable, ReplicatorError
+from replicator.kernel.errors import PeerUnreachable
 from replicator.kernel.names import NodeName
 from replicator.testing.clock import FrozenClock
 from replicator.wire.jobs import JobView
@@ -39,7 +39,7 @@ class ManualClock(FrozenClock):
 class ScriptedJoiner:
     """`Joiner` that answers as the test says; nodes not in `answers` cannot be reached."""
 
-    answers: dict[str, ReplicatorError | None] = field(default_factory=dict)
+    answers: dict[str, Exception | None] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     async def ask(self, *, node: NodeName, base_url: str) -> None:
@@ -93,8 +93,8 @@ class FakeNode:
     def result(self, task: TaskAssignment, outcome: str = "succeeded", **fields: Any) -> dict[str, Any]:
         """A result of this life for `task`."""
         return {
-            "task_id": task.task_id,
-            "epoch": task.epoch,
+            **task.ref.model_dump(),
+            "object_id": task.object_id,
             "boot_id": self.boot_id,
             "outcome": outcome,
             "transfer": fields.pop("transfer", {}),
@@ -108,7 +108,7 @@ class FakeNode:
 
     def progress(self, task: TaskAssignment, **transfer: int) -> dict[str, Any]:
         """How far `task` has come."""
-        return {"task_id": task.task_id, "epoch": task.epoch, "transfer": transfer}
+        return {**task.ref.model_dump(), "transfer": transfer}
 
 
 @dataclass

@@ -22,11 +22,11 @@ from replicator.wire.sessions import (
     SessionOpened,
     TaskAssignment,
     TaskProgress,
+    TaskRef,
     TaskResult,
     Transfer,
 )
 
-Attempt = tuple[int, int]
 _CAPACITY = 3
 _SIZE_BYTES = 100
 
@@ -56,10 +56,10 @@ class SimulatedNode:
     name: str
     boot: int = 1
     session_id: str | None = None
-    running: dict[Attempt, int] = field(default_factory=dict)
-    cancelled: set[Attempt] = field(default_factory=set)
-    outbox: dict[Attempt, TaskResult] = field(default_factory=dict)
-    began: set[Attempt] = field(default_factory=set)
+    running: dict[TaskRef, int] = field(default_factory=dict)
+    cancelled: set[TaskRef] = field(default_factory=set)
+    outbox: dict[TaskRef, TaskResult] = field(default_factory=dict)
+    began: dict[TaskRef, TaskAssignment] = field(default_factory=dict)
 
     @property
     def boot_id(self) -> str:
@@ -74,8 +74,8 @@ class SimulatedNode:
             content: OpenSession | Poll = OpenSession.model_validate(opening | {"results": results})
         else:
             running = [
-                TaskProgress(task_id=task, epoch=epoch, transfer=self._transfer(done))
-                for (task, epoch), done in self.running.items()
+                TaskProgress(**attempt.model_dump(), transfer=self._transfer(done))
+                for attempt, done in self.running.items()
             ]
             room = _CAPACITY - len(self.running)
             content = Poll(boot_id=self.boot_id, capacity=room, running=running, results=results)
@@ -93,9 +93,9 @@ class SimulatedNode:
                 self._acknowledge(opened)
             case PollReply() as told:
                 self._acknowledge(told)
-                self.cancelled |= {(ref.task_id, ref.epoch) for ref in told.cancel} & set(self.running)
+                self.cancelled |= set(told.cancel) & set(self.running)
                 for ref in told.abandon:
-                    self.running.pop((ref.task_id, ref.epoch), None)
+                    self.running.pop(ref, None)
                 for task in told.tasks:
                     self._start(task)
 
@@ -103,7 +103,7 @@ class SimulatedNode:
         """Bring one of its attempts further, or to an end."""
         if not self.running:
             return
-        attempt = random.choice(sorted(self.running))
+        attempt = random.choice(sorted(self.running, key=lambda ref: (ref.task_id, ref.epoch)))
         self.running[attempt] = min(self.running[attempt] + random.randrange(60), _SIZE_BYTES)
         if attempt in self.cancelled:
             self._end(attempt, "cancelled")
@@ -118,18 +118,17 @@ class SimulatedNode:
         self.cancelled.clear()
 
     def _start(self, task: TaskAssignment) -> None:
-        attempt = (task.task_id, task.epoch)
-        if attempt not in self.began:
-            self.began.add(attempt)
-            self.running[attempt] = 0
+        if task.ref not in self.began:
+            self.began[task.ref] = task
+            self.running[task.ref] = 0
 
-    def _end(self, attempt: Attempt, how: str) -> None:
+    def _end(self, attempt: TaskRef, how: str) -> None:
         done = self.running.pop(attempt)
         failed = how in {"transient", "node-down"}
         error = {"class": how, "code": "corrupt", "message": how} if failed else None
         self.outbox[attempt] = TaskResult(
-            task_id=attempt[0],
-            epoch=attempt[1],
+            **attempt.model_dump(),
+            object_id=self.began[attempt].object_id,
             boot_id=self.boot_id,
             outcome="failed" if failed else "cancelled" if how == "cancelled" else "succeeded",
             transfer=self._transfer(done),
@@ -138,7 +137,7 @@ class SimulatedNode:
 
     def _acknowledge(self, reply: SessionOpened | PollReply) -> None:
         for ref in reply.acknowledged:
-            self.outbox.pop((ref.task_id, ref.epoch), None)
+            self.outbox.pop(ref, None)
 
     @staticmethod
     def _transfer(done: int) -> Transfer:
@@ -153,7 +152,7 @@ class Simulation:
         self._random = Random(seed)
         self.nodes = [SimulatedNode(f"node{number}") for number in (1, 2, 3)]
         self.jobs: list[int] = []
-        self.assigned: dict[Attempt, str] = {}
+        self.assigned: dict[TaskRef, str] = {}
         self.did: Counter[str] = Counter()
         self._sent: list[Message] = []
         self._returned: list[Reply] = []
@@ -243,7 +242,7 @@ class Simulation:
         except (Fenced, NotFound):
             return Reply(message, None)
         for task in reply.tasks:
-            boot_id = self.assigned.setdefault((task.task_id, task.epoch), message.content.boot_id)
+            boot_id = self.assigned.setdefault(task.ref, message.content.boot_id)
             assert boot_id == message.content.boot_id, "one epoch was given to two processes"
         return Reply(message, reply)
 

@@ -34,6 +34,7 @@ class Forgery:
     chunks: Mapping[Digest, bytes] = field(default_factory=dict)
     version: str = ""
     content_type: str = "application/octet-stream"
+    node: str = "source"
 
 
 def forge(pieces: Iterable[bytes]) -> Forgery:
@@ -225,6 +226,7 @@ class LyingSource:
         forged = self._objects[object_id]
         headers = [
             ("ETag", forged.etag),
+            (manifests.NODE_HEADER, forged.node),
             (manifests.VERSION_HEADER, forged.version),
             (manifests.CONTENT_TYPE_HEADER, forged.content_type),
         ]

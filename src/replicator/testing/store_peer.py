@@ -8,14 +8,17 @@ from replicator.data_plane.ports import Store
 from replicator.data_plane.replication.ports import Delivery, Offer
 from replicator.kernel.errors import NotFound
 from replicator.kernel.manifest import ChunkRef, Manifest
-from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
+from replicator.kernel.names import DEFAULT_BUCKET, NodeName, ObjectId
+
+SOURCE = NodeName("source")
 
 
 class StorePeer:
     """`Peer` over a `Store`. `fetched` lists what was asked for, in order."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, node: NodeName = SOURCE) -> None:
         self._store = store
+        self._node = node
         self.fetched: list[ChunkRef] = []
         self.closed = False
 
@@ -24,7 +27,8 @@ class StorePeer:
         version = self._store.head(DEFAULT_BUCKET, object_id)
         if version is None:
             raise NotFound(f"there is no object '{object_id}'")
-        return Offer(version.version, self._store.manifest(version.manifest), version.content_type)
+        manifest = self._store.manifest(version.manifest)
+        return Offer(version.version, manifest, version.content_type, self._node)
 
     def page(self, manifest: Manifest, index: int) -> bytes:
         """See `Peer.page`."""

@@ -28,7 +28,8 @@ _POLL_SECONDS = 5.0
 class TaskDesk:
     """Speaks the session protocol on a port of its own. A context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, control_plane: str = "the-desk") -> None:
+        self._control_plane = control_plane
         self._changed = threading.Condition()
         self._assigned: dict[int, TaskAssignment] = {}
         self._results: dict[int, TaskResult] = {}
@@ -54,6 +55,7 @@ class TaskDesk:
         with self._changed:
             task_id = len(self._assigned) + 1
             self._assigned[task_id] = TaskAssignment(
+                control_plane=self._control_plane,
                 task_id=task_id,
                 job_id=task_id,
                 epoch=1,
@@ -75,6 +77,7 @@ class TaskDesk:
         """Answer to `POST /sessions`."""
         return SessionOpened(
             session_id="desk",
+            control_plane=self._control_plane,
             lease_seconds=3 * _POLL_SECONDS,
             poll_seconds=_POLL_SECONDS,
             acknowledged=self._take(request.results),
@@ -96,7 +99,7 @@ class TaskDesk:
         with self._changed:
             self._results |= {result.task_id: result for result in results}
             self._changed.notify_all()
-        return [TaskRef(task_id=result.task_id, epoch=result.epoch) for result in results]
+        return [result.ref for result in results]
 
 
 class _Server(ThreadingHTTPServer):

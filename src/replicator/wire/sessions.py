@@ -2,8 +2,10 @@
 
 A node opens a session and polls it, one poll at a time; everything the control plane wants travels in replies,
 so it works through NAT. Writes are fenced: a result counts only if its task is leased to this very (epoch,
-boot_id). Any message may be lost or come twice, so what a reply says is said again until the node's polls
-show that it was heard: a node ignores an assignment whose (task_id, epoch) it has already.
+boot_id). Another control plane, or one that lost its database, gives the same numbers to other tasks, so an
+attempt is named by (control_plane, task_id, epoch) wherever it is spoken of. Any message may be lost or come
+twice, so what a reply says is said again until the node's polls show that it was heard: a node ignores an
+assignment of an attempt that it has already.
 """
 
 from __future__ import annotations
@@ -18,6 +20,11 @@ INTEGER_MAX = 2**63 - 1
 BYTES_MAX = 2**53 - 1
 """What every reader of JSON keeps exact."""
 
+ControlPlaneId = Annotated[
+    str,
+    StringConstraints(min_length=8, max_length=64, pattern=r"^[!-~]+$"),
+    Field(description="Random, made with the control plane's database."),
+]
 BootId = Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[!-~]+$")]
 RowId = Annotated[int, Field(ge=1, le=INTEGER_MAX)]
 Epoch = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
@@ -66,44 +73,47 @@ class TaskSource(BaseModel):
     base_url: str
 
 
-class TaskAssignment(BaseModel):
+class TaskRef(BaseModel):
+    """One attempt, named."""
+
+    model_config = ConfigDict(frozen=True)
+
+    control_plane: ControlPlaneId
+    task_id: RowId
+    epoch: Epoch = Field(description="Fencing token.")
+
+    @property
+    def ref(self) -> TaskRef:
+        """The name alone."""
+        return TaskRef(control_plane=self.control_plane, task_id=self.task_id, epoch=self.epoch)
+
+
+class TaskAssignment(TaskRef):
     """A task leased to a node: pull one object. Sent again until the node reports it running or ended."""
 
-    task_id: RowId
     job_id: RowId
-    epoch: Epoch = Field(description="Fencing token; repeated in all that is said about this attempt.")
     attempt: int = Field(ge=1)
     kind: Literal["pull"] = "pull"
     source: TaskSource
     object_id: ObjectIdField
 
 
-class TaskProgress(BaseModel):
+class TaskProgress(TaskRef):
     """How far a running attempt has come."""
 
-    task_id: RowId
-    epoch: Epoch
     transfer: Transfer
 
 
-class TaskResult(BaseModel):
+class TaskResult(TaskRef):
     """How an attempt ended. Sent until the control plane has acknowledged it."""
 
-    task_id: RowId
-    epoch: Epoch
+    object_id: ObjectIdField
     boot_id: BootId
     outcome: Literal["succeeded", "failed", "cancelled"]
     transfer: Transfer
     version: HexVersion | None = None
     manifest: HexDigest | None = None
     error: ErrorInfo | None = None
-
-
-class TaskRef(BaseModel):
-    """One attempt, named."""
-
-    task_id: RowId
-    epoch: Epoch
 
 
 class OpenSession(BaseModel):
@@ -136,6 +146,7 @@ class SessionOpened(BaseModel):
         json_schema_extra={
             "example": {
                 "session_id": "0f3a9c1be2d84756a1b2c3d4e5f60718",
+                "control_plane": "c81d2e5f9a0b47368d1c5e7f2a4b6093",
                 "lease_seconds": 15.0,
                 "poll_seconds": 10.0,
                 "acknowledged": [],
@@ -144,6 +155,7 @@ class SessionOpened(BaseModel):
     )
 
     session_id: str
+    control_plane: ControlPlaneId
     lease_seconds: float
     poll_seconds: float = Field(description="How long a poll may wait.")
     acknowledged: list[TaskRef] = Field(description="Results that need not be sent again.")
@@ -171,6 +183,7 @@ class PollReply(BaseModel):
             "example": {
                 "tasks": [
                     {
+                        "control_plane": "c81d2e5f9a0b47368d1c5e7f2a4b6093",
                         "task_id": 1,
                         "job_id": 1,
                         "epoch": 1,

@@ -85,6 +85,34 @@ async def test_a_node_is_told_again_ever_more_rarely(plane: ControlPlaneUnderTes
     assert gaps[-1] == 60
 
 
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://127.0.0.1:9001",
+        "http://[::1]:9001",
+        "http://node_1:9001",
+        "http://bücher.example",
+        "http://node1.",
+    ],
+)
+async def test_every_host_that_can_be_resolved_is_taken(plane: ControlPlaneUnderTest, base_url: str) -> None:
+    response = await plane.http.post("/nodes/register", json={"name": "node1", "base_url": base_url})
+    assert response.status_code == 200
+
+
+async def test_whatever_telling_one_node_runs_into_the_others_are_told(plane: ControlPlaneUnderTest) -> None:
+    plane.joiner.answers["node1"] = UnicodeError("no such codepoint")
+    plane.joiner.answers["node2"] = None
+    await plane.register("node1", "node2")
+    assert "no such codepoint" in ((await plane.node("node1")).problem or "")
+    assert (await plane.node("node2")).problem is None
+    plane.clock.advance(60)
+    plane.joiner.asked.clear()
+    assert await plane.parts.scheduler.tell_to_join() == 0
+    assert sorted(name for name, _ in plane.joiner.asked) == ["node1", "node2"]
+    assert "no such codepoint" in ((await plane.node("node1")).problem or "")
+
+
 async def test_a_node_that_agrees_and_does_not_come_is_a_problem(plane: ControlPlaneUnderTest) -> None:
     plane.joiner.answers["node1"] = None
     await plane.register("node1")
@@ -146,6 +174,9 @@ async def test_nodes_are_listed_by_name(plane: ControlPlaneUnderTest) -> None:
         ({"name": "node1"}, 422),
         ({"name": "node1", "base_url": "http://node1/?q=1"}, 400),
         ({"name": "node1", "base_url": "http://me:secret@node1/"}, 400),
+        ({"name": "node1", "base_url": "http://xn--ls8h.la/"}, 400),
+        ({"name": "node1", "base_url": "http://node1..example/"}, 400),
+        ({"name": "node1", "base_url": f"http://{'a' * 64}.example/"}, 400),
     ],
 )
 async def test_a_registration_that_can_never_work_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from replicator.runtime.bootstrap import OPEN_FILES_MAX
 from replicator.testing.processes import ServerProcess, control_plane_process
 from replicator.testing.waiting import wait_until
 
@@ -35,8 +37,8 @@ def test_a_job_goes_on_after_a_kill(server: ServerProcess) -> None:
     (task,) = post(server, f"/sessions/{session_id}/poll", poll)["tasks"]
     server.kill()
     server.start()
-    result = {"task_id": task["task_id"], "epoch": task["epoch"], "boot_id": OPENING["boot_id"]}
-    result |= {"outcome": "succeeded", "transfer": {}}
+    result = {name: task[name] for name in ("control_plane", "task_id", "epoch", "object_id")}
+    result |= {"boot_id": OPENING["boot_id"], "outcome": "succeeded", "transfer": {}}
     post(server, f"/sessions/{session_id}/poll", poll | {"results": [result]})
     job = httpx.get(server.url + "/jobs/1", timeout=30, trust_env=False).json()
     assert (job["status"], job["attempts"]) == ("succeeded", 1)
@@ -71,6 +73,17 @@ def test_one_process_uses_a_database(server: ServerProcess, tmp_path: Path) -> N
     assert second.wait() == 1
     (complaint,) = second.stray_output()
     assert complaint.startswith(f"replicator control-plane: another control plane (process {server.pid})")
+
+
+@pytest.mark.skipif(
+    not hasattr(resource, "prlimit"), reason="the limits of another process are Linux's to tell"
+)
+def test_a_process_may_open_more_files_than_shells_allow(tmp_path: Path) -> None:
+    server = control_plane_process(tmp_path)
+    server.wrapper = ("sh", "-c", 'ulimit -Sn 256; exec "$@"', "sh")
+    with server:
+        soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard or soft >= OPEN_FILES_MAX
 
 
 def test_a_taken_port_is_named(server: ServerProcess, tmp_path: Path) -> None:

@@ -61,6 +61,19 @@ def test_a_database_of_a_newer_release_is_left_alone(migrated: sa.Engine) -> Non
         bring_up_to_date(migrated)
 
 
+def identity_of(engine: sa.Engine) -> str:
+    with engine.connect() as connection:
+        return SqlUnit(connection).control_plane
+
+
+def test_every_database_has_an_identity_of_its_own_and_keeps_it(migrated: sa.Engine, data_dir: str) -> None:
+    other = open_engine(os.path.join(data_dir, "other.sqlite"), now_ms=time.time_ns, writes=True)
+    bring_up_to_date(other)
+    before = identity_of(migrated)
+    bring_up_to_date(migrated)
+    assert before == identity_of(migrated) != identity_of(other)
+
+
 N = NodeName("node1")
 SORTED = {"tasks_in_hand", "tasks_live_by_job"}
 """A node has few tasks in hand, a job few that live, so that sorting them costs nothing."""

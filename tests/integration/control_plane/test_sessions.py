@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from replicator.testing.control_plane import ControlPlaneUnderTest, FakeNode
-from replicator.wire.sessions import PollReply, TaskAssignment
+from replicator.wire.sessions import PollReply, TaskAssignment, TaskRef
 
 pytestmark = pytest.mark.anyio
 
@@ -97,15 +97,37 @@ async def test_a_result_counts_once(plane: ControlPlaneUnderTest) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epoch": 2}, {"epoch": 0}, {"boot_id": "another-process"}, {"task_id": 99}]
+    "wrong",
+    [
+        {"epoch": 2},
+        {"epoch": 0},
+        {"boot_id": "another-process"},
+        {"task_id": 99},
+        {"object_id": "other.bin"},
+        {"control_plane": "another-control-plane"},
+    ],
 )
-async def test_a_result_under_another_epoch_or_process_is_refused(
+async def test_a_result_of_another_attempt_is_refused(
     plane: ControlPlaneUnderTest, wrong: dict[str, object]
 ) -> None:
     node, task = await leased(plane)
     reply = await node.poll(running=[node.progress(task)], results=[node.result(task, transfer=DONE) | wrong])
-    assert len(reply.acknowledged) == 1
+    assert [ref.model_dump() for ref in reply.acknowledged] == [
+        {name: (task.ref.model_dump() | wrong)[name] for name in TaskRef.model_fields}
+    ]
     assert (await plane.job()).status == "running"
+    assert "replicator_results_refused_total 1.0" in (await plane.http.get("/metrics")).text
+
+
+async def test_an_attempt_of_another_control_plane_is_not_taken_for_the_own(
+    plane: ControlPlaneUnderTest,
+) -> None:
+    node, task = await leased(plane)
+    foreign = node.progress(task, bytes_transferred=999) | {"control_plane": "another-control-plane"}
+    reply = await node.poll(running=[foreign])
+    assert [ref.control_plane for ref in reply.abandon] == ["another-control-plane"]
+    assert reply.tasks == [task]
+    assert (await plane.job()).progress.bytes_transferred == 0
 
 
 async def test_a_result_from_a_node_that_is_not_the_destination_is_refused(

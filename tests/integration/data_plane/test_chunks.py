@@ -52,6 +52,7 @@ def test_a_manifest_is_the_same_as_json_and_in_its_encoding(
     assert (view["size"], view["chunk_count"], view["page_count"]) == (len(DATA), len(refs), 1)
     assert answer.headers["Content-Type"] == manifests.MEDIA_TYPE
     assert answer.headers["ETag"] == f'"{manifest.digest}"' == client.head("/objects/known").headers["ETag"]
+    assert answer.headers[manifests.NODE_HEADER] == "node1"
     assert answer.headers[manifests.VERSION_HEADER] == view["version"]
     assert answer.headers[manifests.CONTENT_TYPE_HEADER] == "text/known"
 

@@ -11,8 +11,10 @@ from replicator.wire.problem import Problem
 
 TRANSFER: dict[str, Any] = {}
 RESULT: dict[str, Any] = {
+    "control_plane": "c81d2e5f9a0b47368d1c5e7f2a4b6093",
     "task_id": 1,
     "epoch": 1,
+    "object_id": "demo.bin",
     "boot_id": "5f1c7a90d2e84b36",
     "outcome": "succeeded",
     "transfer": TRANSFER,
@@ -54,6 +56,8 @@ BAD: list[tuple[type[BaseModel], str, Any]] = [
     (jobs.MigrateRequest, "overwrite", True),
     (sessions.Transfer, "bytes_wire", -1),
     (sessions.Transfer, "bytes_logical", 2**63),
+    (sessions.TaskResult, "control_plane", "short"),
+    (sessions.TaskResult, "object_id", "../secret"),
     (sessions.TaskResult, "task_id", 0),
     (sessions.TaskResult, "task_id", 2**63),
     (sessions.TaskResult, "epoch", -1),

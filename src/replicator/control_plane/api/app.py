@@ -9,10 +9,11 @@ from fastapi import FastAPI
 
 from replicator import __version__
 from replicator.control_plane.api import jobs, nodes, operations, sessions
-from replicator.control_plane.api.bodies import BoundedBodies
 from replicator.control_plane.api.services import Services
+from replicator.runtime.bodies import BoundedBodies
 from replicator.runtime.problems import PROBLEM_RESPONSES, install_problem_handlers
 
+BODY_BYTES_MAX = 1024 * 1024
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _TAGS = [
@@ -35,7 +36,7 @@ def create_app(services: Services | None, *, lifespan: Lifespan) -> FastAPI:
     )
     app.state.services = services
     install_problem_handlers(app)
-    app.add_middleware(BoundedBodies)
+    app.add_middleware(BoundedBodies, bytes_max=BODY_BYTES_MAX)
     app.include_router(nodes.router)
     app.include_router(jobs.router)
     app.include_router(sessions.router)

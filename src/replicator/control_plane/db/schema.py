@@ -50,6 +50,9 @@ def _error() -> list[sa.Column[str]]:
     return [sa.Column(name, sa.Text) for name in ("error_class", "error_code", "error_message")]
 
 
+# One row, written by the migration that makes the table: see `Unit.control_plane`.
+control_plane = sa.Table("control_plane", metadata, sa.Column("id", sa.Text, primary_key=True))
+
 nodes = sa.Table(
     "nodes",
     metadata,

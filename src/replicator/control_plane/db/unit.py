@@ -8,9 +8,11 @@ import sqlalchemy as sa
 
 from replicator.control_plane.db.job_records import SqlJobs
 from replicator.control_plane.db.node_records import SqlNodes, SqlSessions
+from replicator.control_plane.db.schema import control_plane
 from replicator.control_plane.db.task_records import SqlAttempts, SqlTasks
 from replicator.control_plane.ports import Event
 
+_IDENTITY = sa.select(control_plane.c.id)
 _NOW = sa.select(sa.func.now_ms(type_=sa.BigInteger))
 
 
@@ -30,6 +32,12 @@ class SqlUnit:
     def now_ms(self) -> int:
         """Database time, read once."""
         return self._connection.execute(_NOW).scalar_one()
+
+    @cached_property
+    def control_plane(self) -> str:
+        """The identity of this database, read once."""
+        identity: str = self._connection.execute(_IDENTITY).scalar_one()
+        return identity
 
     def note(self, event: Event) -> None:
         """Tell `event` once the unit is durable."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from replicator.control_plane.events import Wakeups
 from replicator.control_plane.metrics import Metrics
-from replicator.control_plane.ports import Database
+from replicator.control_plane.ports import Database, Unit
 from replicator.control_plane.services import sessions
 from replicator.control_plane.services.sessions import Polled, Terms
 from replicator.kernel.clock import Clock
-from replicator.wire.sessions import OpenSession, Poll, PollReply, SessionOpened, TaskRef
+from replicator.wire.sessions import OpenSession, Poll, PollReply, SessionOpened
 
 _GLANCE_S = 1.0
 """How often a wait looks whether its client is still there, and the pace of saying the same thing again."""
@@ -35,15 +35,18 @@ class Link:
     async def open(self, request: OpenSession) -> SessionOpened:
         """A new session for the node's process; takes the outbox of its earlier life."""
         session_id = self.new_session_id()
-        session = await self.database.transact(
-            lambda unit: sessions.open_session(unit, request, session_id=session_id, terms=self.terms)
-        )
-        return SessionOpened(
-            session_id=session.id,
-            lease_seconds=self.terms.lease_ms / 1000,
-            poll_seconds=self.poll_s,
-            acknowledged=[TaskRef(task_id=each.task_id, epoch=each.epoch) for each in request.results],
-        )
+
+        def work(unit: Unit) -> SessionOpened:
+            session = sessions.open_session(unit, request, session_id=session_id, terms=self.terms)
+            return SessionOpened(
+                session_id=session.id,
+                control_plane=unit.control_plane,
+                lease_seconds=self.terms.lease_ms / 1000,
+                poll_seconds=self.poll_s,
+                acknowledged=[result.ref for result in request.results],
+            )
+
+        return await self.database.transact(work)
 
     async def poll(
         self, session_id: str, request: Poll, *, is_gone: Callable[[], Awaitable[bool]]

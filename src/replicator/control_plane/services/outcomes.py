@@ -21,10 +21,11 @@ _NO_REASON = ErrorInfo(error_class="transient", code="internal", message="the no
 
 def apply_result(unit: Unit, node: NodeName, result: TaskResult, policy: RetryPolicy) -> None:
     """Let `result` count if the fencing rule allows it, or refuse it as stale; either way it is dealt with."""
-    task = unit.tasks.get(result.task_id)
+    ours = result.control_plane == unit.control_plane
+    task = unit.tasks.get(result.task_id) if ours else None
     if (
         task is None
-        or task.dst_node != node
+        or (task.dst_node, task.object_id) != (node, result.object_id)
         or not tasks.is_held_by(task, epoch=result.epoch, boot_id=result.boot_id)
     ):
         _note_refusal(unit, node, result, task)
@@ -118,6 +119,7 @@ def _after(unit: Unit, task: Task, result: TaskResult, error: ErrorInfo | None, 
 def _note_refusal(unit: Unit, node: NodeName, result: TaskResult, task: Task | None) -> None:
     fields = {
         "node": node,
+        "control_plane": result.control_plane,
         "task": result.task_id,
         "epoch": result.epoch,
         "boot_id": result.boot_id,

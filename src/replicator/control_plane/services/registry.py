@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import httpx
 from pydantic import HttpUrl
 
 from replicator.control_plane.domain import lease as leases
@@ -14,8 +15,10 @@ from replicator.control_plane.services import cursors
 from replicator.control_plane.services.views import node_view
 from replicator.kernel.errors import Conflict, InvalidRequest, NotFound, ReplicatorError
 from replicator.kernel.names import NodeName
+from replicator.runtime.logging import get_logger
 from replicator.wire.nodes import NodePage, NodeView, RegisterNode
 
+log = get_logger()
 _JOBS_NAMED_MAX = 5
 
 
@@ -44,6 +47,10 @@ class Registry:
             await self.joiner.ask(node=name, base_url=base_url)
         except ReplicatorError as error:
             refusal = error
+        except Exception as error:
+            # It is this node's problem, whatever it is: the other nodes are told all the same.
+            log.error("join.broke", node=name, base_url=base_url, exc_info=error)
+            refusal = ReplicatorError(f"telling {base_url} to join failed unexpectedly: {error!r}"[:500])
         await self.database.transact(lambda unit: _join_answered(unit, name, refusal))
 
     async def get(self, name: NodeName) -> NodeView:
@@ -69,14 +76,26 @@ def address(url: HttpUrl) -> str:
     """`url` as addresses are kept: without a slash at the end.
 
     Raises:
-        InvalidRequest: it holds more than scheme, host, port and path.
+        InvalidRequest: it holds more than scheme, host, port and path, or its host can be no name.
     """
+    _require_host(url)
     if url.username or url.password or url.query is not None or url.fragment is not None:
         raise InvalidRequest(
             "a base_url has a scheme, a host, a port and perhaps a path: http://node1:9001",
             base_url=str(url),
         )
     return str(url).rstrip("/")
+
+
+def _require_host(url: HttpUrl) -> None:
+    try:
+        httpx.URL(str(url)).host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise InvalidRequest(
+            f"'{url.host}' is no valid host name ({error}): "
+            "give the base_url a name that can be resolved, or an address",
+            base_url=str(url),
+        ) from error
 
 
 def require_node(unit: Unit, name: NodeName) -> Node:

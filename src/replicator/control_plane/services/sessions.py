@@ -97,21 +97,17 @@ def poll(unit: Unit, session_id: str, request: Poll, *, terms: Terms) -> Polled:
         outcomes.apply_result(unit, session.node, result, terms.policy)
     held = [task for task in unit.tasks.in_hand(session.node) if _is_of(task, session)]
     reply = PollReply(
-        acknowledged=[TaskRef(task_id=result.task_id, epoch=result.epoch) for result in request.results],
-        abandon=_not_held(request, held),
+        acknowledged=[result.ref for result in request.results],
+        abandon=_not_held(unit, request, held),
     )
     _tend(unit, session, held, request, reply)
     reply.tasks.extend(_claim(unit, session, limit=request.capacity - len(reply.tasks)))
     return Polled(node=session.node, reply=reply)
 
 
-def _not_held(request: Poll, held: list[Task]) -> list[TaskRef]:
-    epochs = {task.id: task.epoch for task in held}
-    return [
-        TaskRef(task_id=progress.task_id, epoch=progress.epoch)
-        for progress in request.running
-        if epochs.get(progress.task_id) != progress.epoch
-    ]
+def _not_held(unit: Unit, request: Poll, held: list[Task]) -> list[TaskRef]:
+    refs = {_ref(unit, task) for task in held}
+    return [progress.ref for progress in request.running if progress.ref not in refs]
 
 
 def _end_earlier_session(unit: Unit, known: Node | None) -> None:
@@ -145,9 +141,9 @@ def _release_parked(unit: Unit, name: NodeName) -> None:
 
 def _tend(unit: Unit, session: Session, held: list[Task], request: Poll, reply: PollReply) -> None:
     """Renew what the node has in hand, and say again what it seems not to have heard."""
-    running = {(progress.task_id, progress.epoch): progress for progress in request.running}
+    running = {progress.ref: progress for progress in request.running}
     for task in held:
-        progress = running.get((task.id, task.epoch))
+        progress = running.get(_ref(unit, task))
         if progress is not None:
             _renew(unit, outcomes.record_progress(unit, task, progress), session)
         if task.state is TaskState.CANCELLING:
@@ -158,7 +154,7 @@ def _tend(unit: Unit, session: Session, held: list[Task], request: Poll, reply: 
 
 def _tend_cancelling(unit: Unit, task: Task, *, running: bool, reply: PollReply) -> None:
     if running:
-        reply.cancel.append(TaskRef(task_id=task.id, epoch=task.epoch))
+        reply.cancel.append(_ref(unit, task))
     else:
         cancelled = tasks.cancel(task, now_ms=unit.now_ms)
         outcomes.conclude(unit, task, cancelled, outcome="cancelled", error=None)
@@ -180,13 +176,18 @@ def _claim(unit: Unit, session: Session, *, limit: int) -> list[TaskAssignment]:
 def _assignment(unit: Unit, task: Task) -> TaskAssignment:
     source = require_node(unit, task.src_node)
     return TaskAssignment(
+        control_plane=unit.control_plane,
         task_id=task.id,
-        job_id=task.job_id,
         epoch=task.epoch,
+        job_id=task.job_id,
         attempt=task.attempt,
         source=TaskSource(node=source.name, base_url=source.base_url),
         object_id=task.object_id,
     )
+
+
+def _ref(unit: Unit, task: Task) -> TaskRef:
+    return TaskRef(control_plane=unit.control_plane, task_id=task.id, epoch=task.epoch)
 
 
 def _renew(unit: Unit, task: Task, session: Session) -> Task:

@@ -20,6 +20,7 @@ from replicator.kernel.digest import Digest
 from replicator.kernel.errors import InvalidRequest, NotFound
 from replicator.kernel.manifest import Manifest
 from replicator.kernel.names import DEFAULT_BUCKET, OBJECT_ID_BYTES_MAX, ObjectId
+from replicator.runtime.bodies import BoundedBodies
 from replicator.runtime.metrics import expose
 from replicator.runtime.problems import PROBLEM_RESPONSES, install_problem_handlers
 from replicator.wire import manifests
@@ -28,6 +29,7 @@ from replicator.wire.sessions import JoinReply, JoinRequest
 from replicator.wire.status import Health
 
 LIST_LIMIT_MAX = 1000
+BODY_BYTES_MAX = 64 * 1024
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Join = Callable[[JoinRequest], JoinReply]
 
@@ -47,7 +49,8 @@ def make_rest(*, name: str, store: Store, metrics: NodeMetrics, join: Join, life
         responses=PROBLEM_RESPONSES,
     )
     install_problem_handlers(app)
-    _add_objects(app, store)
+    app.add_middleware(BoundedBodies, bytes_max=BODY_BYTES_MAX)
+    _add_objects(app, store, name)
     _add_operations(app, store, metrics, join, name)
     generate = app.openapi
 
@@ -84,7 +87,7 @@ async def _object_id(
     return parse_object_id(raw.removeprefix(b"/manifests/"))
 
 
-def _add_objects(app: FastAPI, store: Store) -> None:
+def _add_objects(app: FastAPI, store: Store, name: str) -> None:
     @app.get("/objects", tags=["objects"], summary="List objects")
     def list_objects(
         prefix: Annotated[str, Query(max_length=OBJECT_ID_BYTES_MAX)] = "",
@@ -116,7 +119,7 @@ def _add_objects(app: FastAPI, store: Store) -> None:
         manifest = store.manifest(version.manifest)
         if manifests.MEDIA_TYPE in request.headers.get("accept", ""):
             return Response(
-                manifest.encoded, headers=_offer_headers(version), media_type=manifests.MEDIA_TYPE
+                manifest.encoded, headers=_offer_headers(name, version), media_type=manifests.MEDIA_TYPE
             )
         return _view(store, version, manifest, page)
 
@@ -166,8 +169,9 @@ def _decode_cursor(cursor: str) -> ObjectId:
         raise InvalidRequest("not a cursor of this list: begin again without one") from error
 
 
-def _offer_headers(version: Version) -> dict[str, str]:
+def _offer_headers(name: str, version: Version) -> dict[str, str]:
     return {
+        manifests.NODE_HEADER: name,
         "ETag": etag_of(version.manifest),
         manifests.VERSION_HEADER: str(version.version),
         manifests.CONTENT_TYPE_HEADER: version.content_type,

@@ -28,7 +28,7 @@ from replicator.kernel.errors import (
     Unavailable,
 )
 from replicator.kernel.manifest import PAGE_BYTES_MAX, ROOT_BYTES_MAX, ChunkRef, Manifest, decode_manifest
-from replicator.kernel.names import ContentType, ObjectId
+from replicator.kernel.names import ContentType, NodeName, ObjectId
 from replicator.kernel.version import VersionId
 from replicator.wire import frames, manifests
 from replicator.wire.frames import FRAME_BYTES
@@ -71,9 +71,10 @@ class HttpPeer:
                 version = VersionId.parse(response.getheader(manifests.VERSION_HEADER) or "")
                 manifest = decode_manifest(encoded, digest)
                 content_type = ContentType.parse(response.getheader(manifests.CONTENT_TYPE_HEADER) or "")
+                node = NodeName.parse(response.getheader(manifests.NODE_HEADER) or "")
             except (InvalidRequest, Corrupt) as error:
                 raise BrokenPeer(f"{self._url} sent no valid manifest: {error.message}") from error
-        return Offer(version, manifest, content_type)
+        return Offer(version, manifest, content_type, node)
 
     def page(self, manifest: Manifest, index: int) -> bytes:
         """See `Peer.page`."""

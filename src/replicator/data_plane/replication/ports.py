@@ -7,16 +7,17 @@ from typing import NamedTuple, Protocol
 
 from replicator.kernel.digest import Digest
 from replicator.kernel.manifest import ChunkRef, Manifest
-from replicator.kernel.names import ObjectId
+from replicator.kernel.names import NodeName, ObjectId
 from replicator.kernel.version import VersionId
 
 
 class Offer(NamedTuple):
-    """The latest version of an object at its source."""
+    """The latest version of an object at its source, and what that node says it is called."""
 
     version: VersionId
     manifest: Manifest
     content_type: str
+    node: NodeName
 
 
 class Delivery(NamedTuple):

@@ -19,9 +19,9 @@ from replicator.data_plane.replication.ports import Delivery, Offer, Peer
 from replicator.data_plane.settling import wait_settled
 from replicator.kernel.clock import Clock
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import BrokenPeer, Cancelled, NotFound, ReplicatorError
+from replicator.kernel.errors import BrokenPeer, Cancelled, Conflict, NotFound, ReplicatorError
 from replicator.kernel.manifest import ChunkRef, Manifest, decode_page
-from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
+from replicator.kernel.names import DEFAULT_BUCKET, NodeName, ObjectId
 from replicator.runtime.logging import get_logger
 
 log = get_logger()
@@ -43,6 +43,7 @@ class Pull:
 
     Args:
         cancelled: set it, and close the peer, to stop the attempt.
+        source: the node that the object is to come from; an offer of any other is refused.
     """
 
     object_id: ObjectId
@@ -50,6 +51,7 @@ class Pull:
     peer: Peer
     clock: Clock
     cancelled: threading.Event
+    source: NodeName
     tally: Tally = field(default_factory=Tally)
     _unsynced_bytes: int = 0
 
@@ -60,10 +62,11 @@ class Pull:
             NotFound: the source has no such object.
             Cancelled: `cancelled` was set.
             Corrupt, BrokenPeer: the source sent, or says it has, something that fails its check.
-            Conflict: a newer version is here.
+            Conflict: a newer version is here, or the peer is another node than the source.
             Unavailable, QuotaExceeded, StoreFailed: as the peer and the store say.
         """
         offer = self.peer.offer(self.object_id)
+        self._require_source(offer)
         ahead_ms = offer.version.wall_ms - self.clock.wall_ms()
         if ahead_ms > VERSION_AHEAD_MS_MAX:
             raise BrokenPeer(
@@ -88,6 +91,14 @@ class Pull:
             self._keep_what_came()
             raise
         return Pulled(self._commit(offer, number), skipped=False)
+
+    def _require_source(self, offer: Offer) -> None:
+        if offer.node != self.source:
+            raise Conflict(
+                f"the base_url of node '{self.source}' leads to node '{offer.node}': correct it by "
+                "registering it again",
+                node=offer.node,
+            )
 
     def _keep_what_came(self) -> None:
         try:

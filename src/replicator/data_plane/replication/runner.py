@@ -1,7 +1,8 @@
 """The tasks that this node carries out: starts, watches and stops pulls, and keeps their results.
 
 A result is durable in the store's outbox before anybody hears of it, where the store still takes writes, and
-leaves the outbox when the control plane has acknowledged it.
+leaves the outbox when the control plane has acknowledged it. Its row there is named by task and epoch alone, which
+two control planes may both give out: the later result then takes the row of the earlier, which is kept in memory.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+from pydantic import ValidationError
 
 from replicator.data_plane.metrics import NodeMetrics
 from replicator.data_plane.ports import Store
@@ -19,7 +22,7 @@ from replicator.data_plane.replication.pull import Pull, Pulled
 from replicator.kernel import errors
 from replicator.kernel.clock import Clock
 from replicator.kernel.errors import ReplicatorError
-from replicator.kernel.names import ObjectId
+from replicator.kernel.names import NodeName, ObjectId
 from replicator.runtime.logging import get_logger
 from replicator.wire.sessions import (
     ErrorClass,
@@ -87,8 +90,8 @@ class TaskRunner:
         self._on_result = on_result
         self._loop = asyncio.get_running_loop()
         self._threads = concurrent.futures.ThreadPoolExecutor(pulls_max, "pull")
-        self._running: dict[tuple[int, int], _Running] = {}
-        self._posted = {(task_id, epoch): payload for task_id, epoch, payload in store.outbox()}
+        self._running: dict[TaskRef, _Running] = {}
+        self._posted = dict(_readable(store))
 
     @property
     def capacity(self) -> int:
@@ -98,8 +101,8 @@ class TaskRunner:
     def progress(self) -> list[TaskProgress]:
         """How far each running task has come."""
         return [
-            TaskProgress(task_id=task_id, epoch=epoch, transfer=_transfer(running.pull))
-            for (task_id, epoch), running in self._running.items()
+            TaskProgress(**ref.model_dump(), transfer=_transfer(running.pull))
+            for ref, running in self._running.items()
             if not running.abandoned
         ]
 
@@ -109,36 +112,49 @@ class TaskRunner:
 
     def start(self, assignment: TaskAssignment) -> None:
         """Carry out a task; one that is running or has ended already is left as it is."""
-        key = (assignment.task_id, assignment.epoch)
+        key = assignment.ref
         if key in self._running or key in self._posted:
             return
         peer = self._open_peer(assignment.source.base_url)
         stopped = threading.Event()
-        pull = Pull(ObjectId(assignment.object_id), self._store, peer, self._clock, stopped)
+        source = NodeName(assignment.source.node)
+        pull = Pull(ObjectId(assignment.object_id), self._store, peer, self._clock, stopped, source)
         self._running[key] = _Running(assignment, pull, peer, stopped)
         self._metrics.pulls_in_progress.inc()
-        log.info("task.started", task=key[0], epoch=key[1], object_id=assignment.object_id)
+        log.info("task.started", task=key.task_id, epoch=key.epoch, object_id=assignment.object_id)
         work = self._loop.run_in_executor(self._threads, self._carry_out, self._running[key])
         work.add_done_callback(lambda done: self._ended(key, done))
 
     def cancel(self, ref: TaskRef) -> None:
         """Stop a task; its result then says `cancelled`."""
-        running = self._running.get((ref.task_id, ref.epoch))
+        running = self._running.get(ref)
         if running is not None:
             _stop(running)
 
     def abandon(self, ref: TaskRef) -> None:
         """Stop a task that was given to somebody else; it will have no result."""
-        running = self._running.get((ref.task_id, ref.epoch))
+        running = self._running.get(ref)
         if running is not None:
             running.abandoned = True
             _stop(running)
 
+    def serve(self, control_plane: str) -> None:
+        """Abandon what any other control plane gave out: it can no longer hear of it, nor take it back."""
+        for ref in self._running:
+            if ref.control_plane != control_plane:
+                log.info("task.abandoned", task=ref.task_id, epoch=ref.epoch, given_by=ref.control_plane)
+                self.abandon(ref)
+
     def acknowledge(self, refs: list[TaskRef]) -> None:
         """Drop results that need not be sent again."""
         for ref in refs:
-            if self._posted.pop((ref.task_id, ref.epoch), None) is not None:
+            if self._posted.pop(ref, None) is not None and not self._shares_row(ref):
                 self._store.withdraw(ref.task_id, ref.epoch)
+
+    def _shares_row(self, ref: TaskRef) -> bool:
+        """Whether the outbox row of `ref` may hold another control plane's result by now."""
+        row = (ref.task_id, ref.epoch)
+        return any((each.task_id, each.epoch) == row for each in (*self._posted, *self._running))
 
     async def close(self) -> None:
         """Stop every task without a result: what arrived stays, and the control plane gives them out anew."""
@@ -177,13 +193,13 @@ class TaskRunner:
             failure = errors.Cancelled("the task was stopped")
         return _result(assignment, self._boot_id, _transfer(pull), pulled, failure)
 
-    def _ended(self, key: tuple[int, int], done: asyncio.Future[tuple[bytes, TaskResult] | None]) -> None:
+    def _ended(self, key: TaskRef, done: asyncio.Future[tuple[bytes, TaskResult] | None]) -> None:
         del self._running[key]
         self._metrics.pulls_in_progress.dec()
         error = done.exception()
         if error is not None:
             # No result could be kept. The control plane notices that the task runs nowhere, and tries again.
-            log.error("task.result_lost", task=key[0], epoch=key[1], exc_info=error)
+            log.error("task.result_lost", task=key.task_id, epoch=key.epoch, exc_info=error)
             return
         ended = done.result()
         if ended is None:
@@ -195,13 +211,23 @@ class TaskRunner:
         self._metrics.pulled_bytes.labels("deduplicated").inc(result.transfer.bytes_deduplicated)
         log.info(
             "task.ended",
-            task=key[0],
-            epoch=key[1],
+            task=key.task_id,
+            epoch=key.epoch,
             outcome=result.outcome,
             bytes_transferred=result.transfer.bytes_transferred,
             error=result.error.message if result.error is not None else None,
         )
         self._on_result()
+
+
+def _readable(store: Store) -> Iterator[tuple[TaskRef, bytes]]:
+    for task_id, epoch, payload in store.outbox():
+        try:
+            yield TaskResult.model_validate_json(payload).ref, payload
+        except ValidationError as error:
+            # Whoever wrote it spoke another protocol; without a result the attempt is made again.
+            log.warning("task.result_unreadable", task=task_id, epoch=epoch, reason=str(error))
+            store.withdraw(task_id, epoch)
 
 
 def _stop(running: _Running) -> None:
@@ -237,8 +263,8 @@ def _result(
         }
     )
     return TaskResult(
-        task_id=assignment.task_id,
-        epoch=assignment.epoch,
+        **assignment.ref.model_dump(),
+        object_id=assignment.object_id,
         boot_id=boot_id,
         outcome="cancelled" if isinstance(failure, errors.Cancelled) else outcome,
         transfer=counted,

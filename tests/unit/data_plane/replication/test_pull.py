@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from replicator.data_plane.ports import Store
+from replicator.data_plane.replication.ports import Delivery
 from replicator.data_plane.replication.pull import VERSION_AHEAD_MS_MAX, Pull, Pulled
 from replicator.data_plane.storage.record import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
 from replicator.kernel.errors import BrokenPeer, Cancelled, Conflict, Corrupt, NotFound, QuotaExceeded
 from replicator.kernel.manifest import PAGE_ENTRIES, ChunkRef
-from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
+from replicator.kernel.names import DEFAULT_BUCKET, NodeName, ObjectId
 from replicator.testing.clock import FrozenClock
 from replicator.testing.memory_store import MemoryStore
 from replicator.testing.node_store import StoreFolder
 from replicator.testing.objects import TINY_CHUNKING, commit, new_version, noise, read_all, ref_of, upload
 from replicator.testing.storage_faults import full_disk
-from replicator.testing.store_peer import StorePeer
+from replicator.testing.store_peer import SOURCE, StorePeer
 
 KEY = ObjectId("a")
 
@@ -28,7 +30,7 @@ def memory_store(name: str = "source") -> MemoryStore:
 
 
 def pull_into(store: Store, peer: StorePeer) -> tuple[Pull, Pulled]:
-    pull = Pull(KEY, store, peer, FrozenClock(), threading.Event())
+    pull = Pull(KEY, store, peer, FrozenClock(), threading.Event(), SOURCE)
     return pull, pull.run()
 
 
@@ -102,10 +104,18 @@ def test_an_object_that_is_not_there() -> None:
         pull_into(memory_store(), StorePeer(memory_store()))
 
 
+def test_an_offer_of_another_node_is_refused() -> None:
+    stale, here = memory_store(), memory_store("destination")
+    commit(stale, new_version(KEY, b"x"))
+    with pytest.raises(Conflict, match="base_url of node 'source' leads to node 'destination'"):
+        pull_into(here, StorePeer(stale, NodeName("destination")))
+    assert here.head(DEFAULT_BUCKET, KEY) is None
+
+
 class Liar(StorePeer):
     """Sends other bytes of the right length."""
 
-    def fetch(self, refs):  # type: ignore[no-untyped-def]
+    def fetch(self, refs: Sequence[ChunkRef]) -> Iterator[Delivery]:
         """See `StorePeer.fetch`."""
         for delivery in super().fetch(refs):
             yield delivery._replace(
@@ -139,7 +149,7 @@ def test_a_cancelled_pull_keeps_what_came_and_the_next_one_brings_the_rest(tmp_p
     stop = threading.Event()
 
     class Stopping(StorePeer):
-        def fetch(self, refs: list[ChunkRef]):  # type: ignore[no-untyped-def, override]
+        def fetch(self, refs: Sequence[ChunkRef]) -> Iterator[Delivery]:
             for count, delivery in enumerate(super().fetch(refs)):
                 if count == 100:
                     stop.set()
@@ -147,7 +157,7 @@ def test_a_cancelled_pull_keeps_what_came_and_the_next_one_brings_the_rest(tmp_p
 
     with folder.opened() as here:
         with pytest.raises(Cancelled):
-            Pull(KEY, here, Stopping(source), FrozenClock(), stop).run()
+            Pull(KEY, here, Stopping(source), FrozenClock(), stop, SOURCE).run()
         assert here.head(DEFAULT_BUCKET, KEY) is None
     with folder.opened() as here:
         peer = StorePeer(source)

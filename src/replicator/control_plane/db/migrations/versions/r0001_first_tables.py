@@ -1,6 +1,8 @@
-"""The first tables: nodes, sessions, jobs, tasks, attempts."""
+"""The first tables: the control plane's identity, nodes, sessions, jobs, tasks, attempts."""
 
 from __future__ import annotations
+
+import secrets
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,6 +19,7 @@ _JOB_LIVE = "state IN ('queued', 'planning', 'running', 'paused', 'cancelling')"
 
 def upgrade() -> None:
     """Make them."""
+    _create_identity()
     _create_nodes()
     _create_sessions()
     _create_jobs()
@@ -44,6 +47,11 @@ def _transfer() -> list[sa.Column[int]]:
 
 def _error() -> list[sa.Column[str]]:
     return [sa.Column(name, sa.Text) for name in ("error_class", "error_code", "error_message")]
+
+
+def _create_identity() -> None:
+    table = op.create_table("control_plane", sa.Column("id", sa.Text, primary_key=True))
+    op.bulk_insert(table, [{"id": secrets.token_hex(16)}])
 
 
 def _create_nodes() -> None:

@@ -9,16 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from replicator.runtime.problems import problem_response
 from replicator.wire.problem import Problem, make_problem
 
-BODY_BYTES_MAX = 1024 * 1024
 BODY_SECONDS_MAX = 30
 
 
 class BoundedBodies:
     """ASGI middleware: answers 413 to longer bodies and 408 to slower ones."""
 
-    def __init__(
-        self, app: ASGIApp, *, bytes_max: int = BODY_BYTES_MAX, seconds_max: float = BODY_SECONDS_MAX
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, bytes_max: int, seconds_max: float = BODY_SECONDS_MAX) -> None:
         self._app = app
         self._bytes_max = bytes_max
         self._seconds_max = seconds_max

@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from replicator.control_plane.api.bodies import BoundedBodies
+from replicator.runtime.bodies import BoundedBodies
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 async def echo(_: Scope, receive: Receive, send: Send) -> None:
