@@ -14,7 +14,7 @@ from replicator.testing.processes import ServerProcess
 from replicator.wire import manifests
 
 MEBIBYTE = 1024 * 1024
-LARGE_BYTES = 512 * MEBIBYTE + 12_345
+LARGE_BYTES = 5 * 1024 * MEBIBYTE + 12_345
 MEMORY_BYTES_MAX = 300 * 1000 * 1000
 PAGED_CHUNKS = 4400
 _POOL = random.Random("large").randbytes(24 * MEBIBYTE)
@@ -46,6 +46,7 @@ def paged(node: ServerProcess) -> None:
     assert put.json()["chunks"] == PAGED_CHUNKS > PAGE_ENTRIES
 
 
+@pytest.mark.timeout(600)
 def test_a_large_object_streams_in_and_out_whole_in_bounded_memory(
     node: ServerProcess, client: httpx.Client
 ) -> None:
@@ -56,7 +57,7 @@ def test_a_large_object_streams_in_and_out_whole_in_bounded_memory(
             sent.update(block)
             yield block
 
-    put = client.put("/objects/large", content=hashed())
+    put = client.put("/objects/large", content=hashed(), timeout=120)
     assert (put.status_code, put.json()["size"]) == (201, LARGE_BYTES)
     with client.stream("GET", "/objects/large") as answer:
         for block in answer.iter_raw():
