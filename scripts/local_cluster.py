@@ -101,9 +101,12 @@ class LocalCluster:
 
     Entering waits until all are ready. Leaving stops them, also after an error or a signal, and then prints
     the ends of their logs to standard error if an error is what ended it.
+
+    With `join` the nodes are told at their start which control plane to join; without, when they are registered.
     """
 
-    def __init__(self, folder: Path, ports: Ports) -> None:
+    def __init__(self, folder: Path, ports: Ports, *, join: bool = False) -> None:
+        self._join = ["--control-plane", f"http://127.0.0.1:{ports.control_plane}"] if join else []
         self.control_plane_url = f"http://localhost:{ports.control_plane}"
         self.node_urls = {
             "node1": f"http://localhost:{ports.node1}",
@@ -123,7 +126,7 @@ class LocalCluster:
         }
         return {
             "control-plane": [*control_plane, "--port", str(self._ports.control_plane)],
-            **{name: [*command, "--port", str(ports[name])] for name, command in nodes.items()},
+            **{name: [*command, "--port", str(ports[name]), *self._join] for name, command in nodes.items()},
         }
 
     def __enter__(self) -> Self:
@@ -153,7 +156,7 @@ class LocalCluster:
         log = self._folder / "logs" / f"{name}.log"
         # Settings of the caller's own installation are not for this cluster.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("REPLICATOR_")}
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             running = subprocess.Popen(
                 [sys.executable, "-m", "replicator.cli.main", *command[1:]],
                 stdin=subprocess.DEVNULL,

@@ -39,7 +39,7 @@ def run(folder: Path, ports: Ports) -> None:
     ports.refuse_taken("up")
     print(f"Starting a control plane and two nodes; data and logs in {folder}")
     try:
-        with LocalCluster(folder, ports) as cluster:
+        with LocalCluster(folder, ports, join=True) as cluster:
             print("Registering the nodes")
             register_all(cluster.control_plane_url, cluster.node_urls)
             print(guide(cluster), flush=True)
@@ -66,7 +66,7 @@ The walkthrough:
   {as_curl(*migration(base, OBJECT_ID))}
   curl {base}/jobs
   curl {base}/jobs/1
-  curl {nodes["node2"]}/objects/{OBJECT_ID} | cmp - {OBJECT_ID}
+  curl -f {nodes["node2"]}/objects/{OBJECT_ID} | cmp - {OBJECT_ID}   # once the job has succeeded
 
 Ready. Ctrl-C stops everything."""
 
