@@ -77,10 +77,10 @@ class NodeApp:
             log.error("request.failed", path=exchange.path.decode("ascii", "replace"), exc_info=error)
             await self._report(exchange, ReplicatorError("an unexpected error; the log has the details"))
         finally:
-            await exchange.close()
             self._stalls.watched.discard(exchange)
             self._budget.requests -= 1
             self._metrics.observe(exchange.method, exchange.status, time.perf_counter() - began)
+            await exchange.close()
 
     async def _report(self, exchange: Exchange, error: ReplicatorError) -> None:
         """Answer with the error, or, where the response has begun, leave it cut short."""
