@@ -101,7 +101,7 @@ class Gate:
         try:
             while data := source.recv(_PIECE_BYTES):
                 while data:
-                    size = self._admit(len(data)) if counted else len(data)
+                    size = self._admit(len(data), target) if counted else len(data)
                     target.sendall(data[:size])
                     data = data[size:]
         except OSError:
@@ -112,20 +112,25 @@ class Gate:
                 _shut(each)
             self._retire(source)
 
-    def _admit(self, wanted: int) -> int:
-        """How many bytes may pass now; waits while it is none, and raises `OSError` once closed."""
+    def _admit(self, wanted: int, target: socket.socket) -> int:
+        """How many bytes may pass now; waits while it is none, and raises `OSError` once nobody takes them."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._passed < self._limit)
-            if self._closed:
-                raise OSError("the gate is closed")
+            # What is held here for a process that was killed meanwhile does not pass, and must not count.
+            self._changed.wait_for(lambda: self._is_gone(target) or self._passed < self._limit)
+            if self._is_gone(target):
+                raise OSError("the gate is closed, or the connection")
             size = min(wanted, self._limit - self._passed)
             self._passed += size
             self._changed.notify_all()
             return size
 
+    def _is_gone(self, target: socket.socket) -> bool:
+        return self._closed or target not in self._sockets
+
     def _retire(self, ended: socket.socket) -> None:
         with self._changed:
             self._sockets.discard(ended)
+            self._changed.notify_all()
         ended.close()
 
     def _start(self, target: object, *args: object) -> None:
