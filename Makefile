@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo up test check format lock bench clean
+.PHONY: setup demo up test check format lock soak crash load bench growth growth-picture clean
 
 setup: $(READY)
 
@@ -34,6 +34,9 @@ test: check ## every check
 	$(BIN)/coverage run -m pytest -n 2
 	$(BIN)/python scripts/coverage_gate.py
 
+load: $(READY) ## the load tests in full: 20 GiB, 1 M objects, 10,000 connections; half an hour and 10 GB of disk
+	REPLICATOR_TEST_LOAD=full $(BIN)/pytest tests/load -n0 -s
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -41,10 +44,33 @@ format: $(READY)
 bench: $(READY) ## figures beside their limits; see benchmarks/README.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
+growth: $(READY) ## what an operation costs in stores of up to 50 M chunks; half an hour and 20 GB of disk
+	$(BIN)/python -m benchmarks.growth $(ARGS)
+
+PLOTS := .venv-plots
+
+growth-picture: $(PLOTS)/.ready ## docs/growth.svg from what `make growth` wrote
+	$(PLOTS)/bin/python -m benchmarks.growth.picture benchmarks/results/growth.json docs/growth.svg
+
+$(PLOTS)/.ready: requirements-plots.lock
+	"$(PYTHON)" -m venv $(PLOTS)
+	$(PLOTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-plots.lock
+	@touch $@
+
+DURATION ?= 300
+STRIDE ?= 1
+
+soak: $(READY) ## every kind of fault on a node under traffic, for DURATION seconds; SEED=… replays a run
+	$(BIN)/python scripts/soak.py --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+
+crash: $(READY) ## a fault at every call with which a store changes its files; STRIDE=n takes every nth
+	REPLICATOR_TEST_STRIDE=$(STRIDE) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/fault/test_fault_at_each_call.py tests/fault/test_bits_flip.py
+
 lock: ## resolve the dependencies anew; needs uv
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements-dev.lock
+	uv pip compile --group plots --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements-plots.lock
 	echo hatchling | uv pip compile - --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file docker/requirements-build.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PLOTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -83,6 +83,21 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
 
 
 @contextmanager
+def running_node(folder: Path, *options: str) -> Iterator[Server]:
+    """A node that belongs to no cluster; its data live in `folder`, which is removed in the end.
+
+    Args:
+        options: of its command line, `--name` first.
+    """
+    folder.mkdir(parents=True)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        node = stack.enter_context(_server(options[1], _NODE, folder, *options))
+        _await_ready(node)
+        yield node
+
+
+@contextmanager
 def _server(name: str, module: str, folder: Path, *options: str) -> Iterator[Server]:
     port = _free_port()
     log = folder / f"{name}.log"

@@ -24,6 +24,9 @@ class Options:
     small_bytes: int
     small_connections: int
     small_seconds: float
+    idle_connections: int
+    idle_requests: int
+    listing_count: int
     full_size: bool
     scenarios: tuple[str, ...]
     folder: Path | None
@@ -47,6 +50,9 @@ def read_options(scenarios: Sequence[str]) -> Options:
         small_bytes=4 * KIB,
         small_connections=32,
         small_seconds=1.0 if quick else 5.0,
+        idle_connections=500 if quick else 10_000,
+        idle_requests=200 if quick else 2000,
+        listing_count=2000 if quick else 100_000,
         full_size=not quick,
         scenarios=tuple(name for name in scenarios if not parsed.only or name in parsed.only),
         folder=parsed.dir,

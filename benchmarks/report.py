@@ -38,7 +38,7 @@ def write_report(path: Path, options: Options, figures: Sequence[Figure], notice
     report = {
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "release": version("replicator"),
-        "machine": _machine(),
+        "machine": machine(),
         "rounds": options.rounds,
         "object_bytes": options.object_bytes,
         "goals_apply": options.full_size,
@@ -85,7 +85,8 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if value < 1 else f"{value:.2f}"
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
     return {
         "system": platform.platform(),
         "cores": os.cpu_count(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.figures import Figure
-from benchmarks.scenarios import many, migrate, small, stream
+from benchmarks.scenarios import compression, growth, idle, listing, many, migrate, reclaim, small, stream
 from benchmarks.scenarios.bench import Bench
 
 SCENARIOS: dict[str, Callable[[Bench], list[Figure]]] = {
@@ -13,4 +13,9 @@ SCENARIOS: dict[str, Callable[[Bench], list[Figure]]] = {
     "small": small.measure,
     "migrate": migrate.measure,
     "many": many.measure,
+    "reclaim": reclaim.measure,
+    "idle": idle.measure,
+    "listing": listing.measure,
+    "compression": compression.measure,
+    "growth": growth.measure,
 }

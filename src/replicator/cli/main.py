@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from replicator import __version__
-from replicator.cli.commands import jobs, nodes, objects, processes
+from replicator.cli.commands import buckets, jobs, nodes, objects, processes, store, versions
 from replicator.cli.exits import EXIT_CODES_HELP, leave
 from replicator.cli.options import CONTROL_PLANE_DEFAULT, CONTROL_PLANE_VARIABLE
 
@@ -23,6 +23,13 @@ app = typer.Typer(
 _SERVERS = "Servers"
 _OBJECTS = "Objects"
 _REPLICATION = "Replication"
+_UPKEEP = "Upkeep"
+_TOP = ("put", "get", "ls", "rm", "versions", "cp", "migrate", "jobs", "job")
+_BELOW = {
+    "nodes": ("register", "rm"),
+    "buckets": ("ls", "create", "set", "rm"),
+    "store": ("stats", "segments", "gc", "compact", "explain", "scrub", "backup"),
+}
 
 app.command("control-plane", context_settings=processes.PASS_ON, rich_help_panel=_SERVERS)(
     processes.control_plane
@@ -32,6 +39,10 @@ app.command(rich_help_panel=_OBJECTS)(objects.put)
 app.command(rich_help_panel=_OBJECTS)(objects.get)
 app.command(rich_help_panel=_OBJECTS)(objects.ls)
 app.command(rich_help_panel=_OBJECTS)(objects.rm)
+app.command(rich_help_panel=_OBJECTS)(versions.versions)
+app.command(rich_help_panel=_OBJECTS)(versions.cp)
+app.add_typer(buckets.app, name="buckets", rich_help_panel=_OBJECTS)
+app.add_typer(store.app, name="store", rich_help_panel=_UPKEEP)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=_REPLICATION)
 app.command(rich_help_panel=_REPLICATION)(jobs.migrate)
 app.command(rich_help_panel=_REPLICATION)(jobs.jobs)
@@ -67,8 +78,8 @@ def _root(
     """
     # The option may stand before or after the command; this is the default of the one after it.
     url = {"control_plane": control_plane}
-    defaults: dict[str, Any] = dict.fromkeys(("put", "get", "ls", "rm", "migrate", "jobs", "job"), url)
-    context.default_map = {**defaults, "nodes": {**url, "register": url, "rm": url}}
+    below = {group: {**url, **dict.fromkeys(names, url)} for group, names in _BELOW.items()}
+    context.default_map = {**dict.fromkeys(_TOP, url), **below}
 
 
 def main() -> None:

@@ -7,46 +7,29 @@ import hashlib
 import json
 import mimetypes
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
 
 from replicator.cli.exits import ExitCode, exit_code_of, report
 from replicator.cli.output import Column, local_time, pages, print_json, print_listing
+from replicator.cli.place import Place
 from replicator.cli.progress import ByteCounter, progress_display
 from replicator.cli.units import bytes_text
-from replicator.client.control_plane import ControlPlaneClient
 from replicator.client.files import blocks_from, open_source, refuse_existing, save, write_blocks
-from replicator.client.node import BLOCK_BYTES, Download, NodeClient, Upload, counted
+from replicator.client.node import BLOCK_BYTES, Deletion, Download, Upload, counted
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import InvalidRequest, NotFound, ReplicatorError
-from replicator.kernel.names import NodeName, ObjectId
-from replicator.wire.objects import ObjectInfo, ObjectPage, PutResult
+from replicator.kernel.names import ObjectId
+from replicator.kernel.version import VersionId
+from replicator.wire.objects import ObjectInfo, PutResult
 from replicator.wire.problem import problem_of
 
 STANDARD_STREAM = "-"
 PAGE_OBJECTS_MAX = 1000
 _STDIN, _STDOUT = 0, 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Which node a command is about, and how it prints."""
-
-    node: str
-    control_plane: str
-    json_output: bool
-
-    @asynccontextmanager
-    async def connected(self) -> AsyncIterator[NodeClient]:
-        """A client of the node: at its URL, or where the control plane says the name is."""
-        url, name = self.node, None
-        if "://" not in self.node:
-            name = NodeName.parse(self.node)
-            async with ControlPlaneClient(self.control_plane) as control_plane:
-                url = (await control_plane.node(name)).base_url
-        async with NodeClient(url, name=name) as client:
-            yield client
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,18 +89,24 @@ async def _put_open(
                 digest=digest,
                 headers=options.conditions(),
             )
-            return await node.put(key, upload)
+            return await node.put(key, upload, bucket=place.bucket_name)
 
 
-async def get(place: Place, object_id: str, file: str | None, *, force: bool) -> None:
-    """Fetch an object to a file or to standard output."""
+async def get(
+    place: Place, object_id: str, file: str | None, *, version: str | None = None, force: bool
+) -> None:
+    """Fetch a version of an object to a file or to standard output."""
     key = ObjectId.parse(object_id)
+    wanted = None if version is None else VersionId.parse(version)
     path = _destination(key, file)
     if path != STANDARD_STREAM:
         refuse_existing(path, overwrite=force)
     elif place.json_output:
         raise InvalidRequest("--json and the object cannot both go to standard output: name a file")
-    async with place.connected() as node, node.get(key) as download:
+    async with (
+        place.connected() as node,
+        node.get(key, bucket=place.bucket_name, version=wanted) as download,
+    ):
         with progress_display(f"get {key}", silent=place.json_output) as display:
             blocks = counted(download.blocks, ByteCounter(display, total=download.size))
             await (write_blocks(_STDOUT, blocks) if path == STANDARD_STREAM else save(path, blocks))
@@ -127,40 +116,77 @@ async def get(place: Place, object_id: str, file: str | None, *, force: bool) ->
         print(f"fetched {key} to {path}: {bytes_text(download.size)}, version {download.version}")
 
 
-async def ls(place: Place, prefix: str, *, limit: int | None, cursor: str | None) -> None:
-    """List objects, a page at a time."""
+class Group(BaseModel):
+    """What ids have in common up to and with the delimiter."""
+
+    prefix: str
+
+
+class ListedPage(BaseModel):
+    """Objects and groups in the order of their ids' bytes."""
+
+    objects: list[ObjectInfo | Group]
+    next_cursor: str | None
+
+
+async def ls(
+    place: Place, prefix: str, *, delimiter: str = "", limit: int | None, cursor: str | None
+) -> None:
+    """List objects and groups, a page at a time."""
     async with place.connected() as node:
 
-        async def fetch(cursor: str | None, limit: int) -> ObjectPage:
-            return await node.objects(prefix=prefix, cursor=cursor, limit=limit)
+        async def fetch(cursor: str | None, limit: int) -> ListedPage:
+            page = await node.objects(
+                bucket=place.bucket_name, prefix=prefix, delimiter=delimiter, cursor=cursor, limit=limit
+            )
+            listed: list[ObjectInfo | Group] = [
+                *page.objects,
+                *(Group(prefix=each) for each in page.prefixes),
+            ]
+            listed.sort(key=lambda item: _name(item).encode())
+            return ListedPage(objects=listed, next_cursor=page.next_cursor)
 
         found = pages(fetch, cursor=cursor, limit=limit, page_items_max=PAGE_OBJECTS_MAX)
         await print_listing(found, key="objects", columns=_COLUMNS, json_output=place.json_output)
 
 
-async def rm(place: Place, object_ids: Sequence[str]) -> int:
+async def rm(place: Place, object_ids: Sequence[str], *, version: str | None = None) -> int:
     """Delete `object_ids`, passing over what is not there; the exit code is that of the first failure."""
     keys = [ObjectId.parse(object_id) for object_id in object_ids]
-    removed: list[str] = []
+    wanted = None if version is None else VersionId.parse(version)
+    if wanted is not None and len(keys) > 1:
+        raise InvalidRequest("--version is of one object: name only that one")
+    removed: dict[str, Deletion] = {}
     failed: list[tuple[str, ReplicatorError]] = []
     async with place.connected() as node:
         for key in keys:
             try:
-                await node.delete(key)
+                removed[key] = await node.delete(key, bucket=place.bucket_name, version=wanted)
             except ReplicatorError as error:
                 failed.append((key, error))
                 if not isinstance(error, NotFound):
                     break
-            else:
-                removed.append(key)
     if place.json_output:
         failures = [{"object_id": key, **problem_of(error).model_dump()} for key, error in failed]
-        print(json.dumps({"removed": removed, "failed": failures}, ensure_ascii=False, indent=2))
+        told = {"removed": list(removed), "deletions": _deletions(removed), "failed": failures}
+        print(json.dumps(told, ensure_ascii=False, indent=2))
     else:
-        print("".join(f"removed {key}\n" for key in removed), end="")
+        print("".join(f"removed {key}{_left(each, wanted)}\n" for key, each in removed.items()), end="")
     for _, failure in failed:
         report(failure, json_output=place.json_output)
     return exit_code_of(failed[0][1]) if failed else ExitCode.OK
+
+
+def _deletions(removed: dict[str, Deletion]) -> list[dict[str, str | bool | None]]:
+    return [
+        {"object_id": key, "version": each.version, "delete_marker": each.delete_marker}
+        for key, each in removed.items()
+    ]
+
+
+def _left(deletion: Deletion, wanted: VersionId | None) -> str:
+    kept = deletion.delete_marker and wanted is None
+    return f"; its versions are kept behind delete marker {deletion.version}" if kept else ""
 
 
 def _destination(key: ObjectId, file: str | None) -> str:
@@ -198,13 +224,17 @@ def _sha256(descriptor: int) -> Digest:
     return Digest(hashed.digest())
 
 
-def _size(item: ObjectInfo) -> int:
-    return item.size
+def _name(item: ObjectInfo | Group) -> str:
+    return item.prefix if isinstance(item, Group) else item.object_id
+
+
+def _of_object(field: str) -> Callable[[ObjectInfo | Group], Any]:
+    return lambda item: None if isinstance(item, Group) else getattr(item, field)
 
 
 _COLUMNS = (
-    Column("object", lambda item: item.object_id),
-    Column("size", _size, bytes_text, right=True),
-    Column("created", lambda item: item.created_at, local_time),
-    Column("etag", lambda item: item.etag, lambda etag: f"{etag[1:13]}…"),
+    Column("object", _name),
+    Column("size", _of_object("size"), bytes_text, right=True),
+    Column("created", _of_object("created_at"), local_time),
+    Column("etag", _of_object("etag"), lambda etag: f"{etag[1:13]}…"),
 )

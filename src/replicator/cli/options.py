@@ -23,3 +23,12 @@ Node = Annotated[
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Stop after so many; without it, list all.")]
 CursorOption = Annotated[str | None, typer.Option(help="Go on where an earlier listing stopped.")]
+BUCKET_DEFAULT = "default"
+Bucket = Annotated[str, typer.Option("--bucket", "-b", metavar="BUCKET", help="The bucket that holds it.")]
+VersionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--version", metavar="VERSION", help="As `replicator versions` shows it; without it, the latest."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]

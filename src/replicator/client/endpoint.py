@@ -92,12 +92,15 @@ class Endpoint:
         message: BaseModel | None = None,
     ) -> Answer:
         """Send `message` as JSON, if any, and read the answer's body as an `answer`."""
-        body = await self._small_call(method, path, params=params, headers=headers, message=message)
+        _, body = await self._small_call(method, path, params=params, headers=headers, message=message)
         return self._decoded(answer, body)
 
-    async def command(self, method: str, path: str) -> None:
-        """A call whose answer, if it succeeds, has nothing to say."""
-        await self._small_call(method, path)
+    async def command(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None
+    ) -> Mapping[str, str]:
+        """A call whose answer, if it succeeds, says what it has to say in its headers."""
+        told, _ = await self._small_call(method, path, headers=headers)
+        return told
 
     async def upload(
         self,
@@ -126,11 +129,11 @@ class Endpoint:
         except httpx.RequestError as error:
             raise self._cut_short(response, error) from error
 
-    async def _small_call(self, method: str, path: str, **parts: Any) -> bytes:
+    async def _small_call(self, method: str, path: str, **parts: Any) -> tuple[httpx.Headers, bytes]:
         request = self._request(method, path, **parts)
         try:
             async with asyncio.timeout(self._deadlines.answer_s), self._sent(request) as response:
-                return await self._read(response)
+                return response.headers, await self._read(response)
         except TimeoutError as error:
             raise self._unreachable(f"no answer within {self._deadlines.answer_s:g} s") from error
 

@@ -1,4 +1,4 @@
-"""What a user asks of a node: objects in, out, listed and deleted."""
+"""What a user asks of a node: objects and their versions in, out, listed, copied and deleted; buckets."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 
 from replicator.client.endpoint import Deadlines, Endpoint
+from replicator.client.upkeep import UpkeepClient
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import BrokenPeer, InvalidRequest
-from replicator.kernel.names import ObjectId
-from replicator.wire.objects import ObjectPage, PutResult
+from replicator.kernel.names import DEFAULT_BUCKET, BucketName, ObjectId
+from replicator.kernel.version import VersionId
+from replicator.wire.buckets import BucketInfo, BucketPage, BucketSettings
+from replicator.wire.manifests import VERSION_HEADER
+from replicator.wire.objects import (
+    DELETE_MARKER_HEADER,
+    CopyRequest,
+    ObjectInfo,
+    ObjectPage,
+    PutResult,
+    VersionPage,
+)
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -58,8 +69,20 @@ class Download:
     blocks: AsyncIterator[bytes]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deletion:
+    """What a deletion did: `version` is the delete marker that was made, or else what is gone for good."""
+
+    version: str | None
+    delete_marker: bool
+
+
 class NodeClient:
-    """The node at a URL; an async context manager. Errors are those of `Endpoint`."""
+    """The node at a URL; an async context manager. Errors are those of `Endpoint`.
+
+    Attributes:
+        upkeep: of the node's store.
+    """
 
     def __init__(
         self,
@@ -71,6 +94,7 @@ class NodeClient:
     ) -> None:
         what = "the node" if name is None else f"node '{name}'"
         self._endpoint = Endpoint(base_url, what=what, deadlines=deadlines, transport=transport)
+        self.upkeep = UpkeepClient(self._endpoint)
 
     async def __aenter__(self) -> Self:
         await self._endpoint.__aenter__()
@@ -79,50 +103,120 @@ class NodeClient:
     async def __aexit__(self, *_: object) -> None:
         await self._endpoint.__aexit__()
 
-    async def put(self, object_id: ObjectId, upload: Upload) -> PutResult:
+    async def put(
+        self, object_id: ObjectId, upload: Upload, *, bucket: BucketName = DEFAULT_BUCKET
+    ) -> PutResult:
         """Store a version; it is durable when this returns.
 
         Raises:
             InvalidRequest: the body has more or fewer bytes than `upload.size`; nothing was stored.
         """
         blocks = upload.blocks if upload.size is None else _exactly(upload.blocks, upload.size)
+        path = object_path(object_id, bucket=bucket)
         return await self._endpoint.upload(
-            object_path(object_id), answer=PutResult, blocks=blocks, headers=upload.all_headers()
+            path, answer=PutResult, blocks=blocks, headers=upload.all_headers()
         )
 
     @asynccontextmanager
-    async def get(self, object_id: ObjectId) -> AsyncIterator[Download]:
-        """The latest version, streamed while the context lasts."""
-        async with self._endpoint.download(object_path(object_id)) as response:
+    async def get(
+        self, object_id: ObjectId, *, bucket: BucketName = DEFAULT_BUCKET, version: VersionId | None = None
+    ) -> AsyncIterator[Download]:
+        """The latest version or the one named, streamed while the context lasts."""
+        path = object_path(object_id, bucket=bucket, version=version)
+        async with self._endpoint.download(path) as response:
             headers = response.headers
             try:
                 size = int(headers["Content-Length"])
-                etag, version = headers["ETag"], headers["X-Replicator-Version"]
+                etag, of_version = headers["ETag"], headers[VERSION_HEADER]
             except (KeyError, ValueError) as error:
                 raise BrokenPeer(f"{self._endpoint.base_url} does not answer as a node does") from error
             yield Download(
                 size=size,
                 etag=etag,
-                version=version,
+                version=of_version,
                 content_type=headers.get("Content-Type", "application/octet-stream"),
                 blocks=self._endpoint.blocks(response, block_bytes=BLOCK_BYTES),
             )
 
-    async def delete(self, object_id: ObjectId) -> None:
-        """Delete the object, or `NotFound`."""
-        await self._endpoint.command("DELETE", object_path(object_id))
+    async def delete(
+        self, object_id: ObjectId, *, bucket: BucketName = DEFAULT_BUCKET, version: VersionId | None = None
+    ) -> Deletion:
+        """Delete the object, or one version of it for good; or `NotFound`."""
+        path = object_path(object_id, bucket=bucket, version=version)
+        told = await self._endpoint.command("DELETE", path)
+        return Deletion(version=told.get(VERSION_HEADER), delete_marker=DELETE_MARKER_HEADER in told)
 
-    async def objects(self, *, prefix: str = "", cursor: str | None = None, limit: int) -> ObjectPage:
-        """At most `limit` objects whose ids begin with `prefix`, in order of their UTF-8 bytes."""
-        params: dict[str, str | int] = {"prefix": prefix, "limit": limit}
-        if cursor is not None:
-            params["cursor"] = cursor
+    async def copy(self, message: CopyRequest, *, if_absent: bool = False) -> ObjectInfo:
+        """Make a version the latest of another object or, to restore it, of its own; at once.
+
+        Raises:
+            PreconditionFailed: `if_absent`, and the target is there.
+        """
+        headers = {"If-None-Match": "*"} if if_absent else {}
+        return await self._endpoint.call(
+            "POST", "/copies", answer=ObjectInfo, headers=headers, message=message
+        )
+
+    async def objects(
+        self,
+        *,
+        bucket: BucketName = DEFAULT_BUCKET,
+        prefix: str = "",
+        delimiter: str = "",
+        cursor: str | None = None,
+        limit: int,
+    ) -> ObjectPage:
+        """At most `limit` objects whose ids begin with `prefix`, in order of their UTF-8 bytes.
+
+        Ids that hold `delimiter` behind the prefix are grouped; a group counts as one.
+        """
+        asked = {"bucket": bucket, "prefix": prefix, "delimiter": delimiter}
+        params = _page(cursor, limit) | {name: value for name, value in asked.items() if value}
         return await self._endpoint.call("GET", "/objects", answer=ObjectPage, params=params)
 
+    async def versions(
+        self,
+        object_id: ObjectId,
+        *,
+        bucket: BucketName = DEFAULT_BUCKET,
+        cursor: str | None = None,
+        limit: int,
+    ) -> VersionPage:
+        """At most `limit` versions and delete markers of an object, newest first."""
+        path = "/versions/" + quote(object_id, safe="/")
+        params = _page(cursor, limit) | {"bucket": bucket}
+        return await self._endpoint.call("GET", path, answer=VersionPage, params=params)
 
-def object_path(object_id: ObjectId) -> str:
-    """The path of an object. Slashes stay as they are; every other reserved character is encoded."""
-    return "/objects/" + quote(object_id, safe="/")
+    async def buckets(self, *, cursor: str | None = None, limit: int) -> BucketPage:
+        """At most `limit` buckets in order of their names."""
+        return await self._endpoint.call("GET", "/buckets", answer=BucketPage, params=_page(cursor, limit))
+
+    async def bucket(self, name: BucketName) -> BucketInfo:
+        """One bucket, or `NotFound`."""
+        return await self._endpoint.call("GET", f"/buckets/{name}", answer=BucketInfo)
+
+    async def set_bucket(self, name: BucketName, settings: BucketSettings | None = None) -> BucketInfo:
+        """Make a bucket, or change what `settings` say."""
+        return await self._endpoint.call("PUT", f"/buckets/{name}", answer=BucketInfo, message=settings)
+
+    async def remove_bucket(self, name: BucketName) -> None:
+        """Remove an empty bucket; or `NotFound`, `Conflict`."""
+        await self._endpoint.command("DELETE", f"/buckets/{name}")
+
+
+def object_path(
+    object_id: ObjectId, *, bucket: BucketName = DEFAULT_BUCKET, version: VersionId | None = None
+) -> str:
+    """The path and query of an object. Slashes stay as they are; every other reserved character is encoded."""
+    query: dict[str, str] = {} if bucket == DEFAULT_BUCKET else {"bucket": bucket}
+    if version is not None:
+        query["version"] = str(version)
+    path = "/objects/" + quote(object_id, safe="/")
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _page(cursor: str | None, limit: int) -> dict[str, str | int]:
+    return {"limit": limit} if cursor is None else {"limit": limit, "cursor": cursor}
 
 
 async def counted(blocks: AsyncIterator[bytes], on_bytes: OnBytes) -> AsyncIterator[bytes]:

@@ -7,7 +7,7 @@ import concurrent.futures
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from replicator.data_plane.api.app import NodeApp
 from replicator.data_plane.api.rest import make_rest
-from replicator.data_plane.api.stall import StallWatch
+from replicator.data_plane.api.stall import Patience, StallWatch
 from replicator.data_plane.control_link import ControlLink
 from replicator.data_plane.metrics import NodeMetrics
 from replicator.data_plane.objects.blocks import BlockBudget
@@ -25,10 +25,16 @@ from replicator.data_plane.replication.http_peer import HttpPeer
 from replicator.data_plane.replication.runner import TaskRunner
 from replicator.data_plane.settings import NodeSettings
 from replicator.data_plane.settling import LoopSettler
+from replicator.data_plane.storage.backup import Backups
+from replicator.data_plane.storage.codec import ChunkCompressor
 from replicator.data_plane.storage.rocks_catalog import RocksCatalog
+from replicator.data_plane.storage.scrub import Scrubber, ScrubPolicy
 from replicator.data_plane.storage.store import OpenedStore, open_store
+from replicator.data_plane.storage.upkeep import StoreUpkeep, UpkeepPolicy
+from replicator.data_plane.upkeep import Upkeep
 from replicator.kernel.chunker import require_native_chunker
 from replicator.kernel.errors import ReplicatorError, StoreFailed, Unavailable
+from replicator.runtime.admission import Admission, ConnectionLimits
 from replicator.runtime.bootstrap import raise_open_files_limit, tune_collector, tune_malloc
 from replicator.runtime.clock import SystemClock
 from replicator.runtime.logging import configure_logging, get_logger
@@ -42,16 +48,23 @@ log = get_logger()
 class Node:
     """What lives on the event loop of the process: the object service, the tasks, the session."""
 
-    def __init__(self, settings: NodeSettings, store: Store, metrics: NodeMetrics) -> None:
+    def __init__(self, settings: NodeSettings, store: Store, upkeep: Upkeep, metrics: NodeMetrics) -> None:
         self._settings = settings
         self._store = store
         self._metrics = metrics
         self._link: ControlLink | None = None
         self.failed = False
-        self._budget = BlockBudget(settings.buffer_bytes_max)
-        self._stalls = StallWatch(settings.stall_timeout_s)
+        self._budget = BlockBudget(settings.buffer_bytes_max, wait_s=settings.transfer_wait_s)
+        self._stalls = StallWatch(
+            Patience(timeout_s=settings.stall_timeout_s, body_bytes_per_s_min=settings.body_bytes_per_s_min)
+        )
         rest = make_rest(
-            name=settings.name, store=store, metrics=metrics, join=self._join, lifespan=self._lifespan
+            name=settings.name,
+            store=store,
+            upkeep=upkeep,
+            metrics=metrics,
+            join=self._join,
+            lifespan=self._lifespan,
         )
         self.app = NodeApp(
             rest,
@@ -107,11 +120,14 @@ class Node:
     async def _watched(self, duty: Coroutine[Any, Any, None]) -> None:
         try:
             await duty
-        except Exception as error:
-            # Without it a node only seems to work, so the whole process ends.
-            log.critical("node.broke", exc_info=error)
-            self.failed = True
-            signal.raise_signal(signal.SIGTERM)
+        except Exception as error:  # noqa: BLE001  (it ends the process)
+            self.broke(error)
+
+    def broke(self, error: Exception) -> None:
+        """Without that part a node only seems to work, so the whole process ends. From any thread."""
+        log.critical("node.broke", exc_info=error)
+        self.failed = True
+        signal.raise_signal(signal.SIGTERM)
 
 
 def run(settings: NodeSettings) -> None:
@@ -121,7 +137,7 @@ def run(settings: NodeSettings) -> None:
         ReplicatorError: it could not start; the message says why.
     """
     tune_malloc()
-    raise_open_files_limit()
+    open_files_max = raise_open_files_limit()
     require_native_chunker()
     configure_logging(level=settings.log_level, style=settings.log_format, process="node", node=settings.name)
     listener = bind(settings.host, settings.port)
@@ -129,14 +145,55 @@ def run(settings: NodeSettings) -> None:
     metrics = NodeMetrics()
     opened = _open(settings, metrics)
     tune_collector()
-    node = Node(settings, opened.store, metrics)
+
+    def broke(error: Exception) -> None:
+        node.broke(error)
+
+    upkeep = _upkeep(settings, opened, metrics, on_broken=broke)
+    metrics.watch_space(upkeep.space)
+    node = Node(settings, opened.store, upkeep, metrics)
+    upkeep.start(on_broken=broke)
     try:
-        serve(node.app, listener)
+        serve(node.app, listener, admission=_admission(settings, open_files_max, metrics))
     finally:
+        upkeep.stop()
         opened.close()
     log.info("node.stopped")
     if node.failed:
         raise ReplicatorError("a part of the node broke; the log says why")
+
+
+def _admission(settings: NodeSettings, open_files_max: int, metrics: NodeMetrics) -> Admission:
+    limits = ConnectionLimits(connections=settings.connections_max).within(open_files_max)
+    if limits.connections < settings.connections_max:
+        log.warning(
+            "node.connections-limited", connections_max=limits.connections, open_files_max=open_files_max
+        )
+    return Admission(limits, on_refused=metrics.connections_refused.inc)
+
+
+def _upkeep(
+    settings: NodeSettings,
+    opened: OpenedStore,
+    metrics: NodeMetrics,
+    *,
+    on_broken: Callable[[Exception], None],
+) -> StoreUpkeep:
+    parts = opened.store.parts
+    scrubber = Scrubber(
+        parts,
+        policy=ScrubPolicy(period_s=settings.scrub_period_s, bytes_per_s_max=settings.scrub_bytes_per_s_max),
+        on_read=metrics.scrubbed_bytes.inc,
+        on_damage=lambda family: metrics.scrub_damage.labels(family).inc(),
+        on_broken=on_broken,
+    )
+    policy = UpkeepPolicy(
+        gc_grace_s=settings.gc_grace_s,
+        space_overhead_max=settings.space_overhead_max,
+        compaction_bytes_per_s_max=settings.compaction_bytes_per_s_max,
+    )
+    backups = Backups(parts, settings.backup_dir)
+    return StoreUpkeep(parts, policy=policy, scrubber=scrubber, backup=backups.make)
 
 
 def _open(settings: NodeSettings, metrics: NodeMetrics) -> OpenedStore:
@@ -152,6 +209,7 @@ def _open(settings: NodeSettings, metrics: NodeMetrics) -> OpenedStore:
         segment_bytes_max=settings.segment_bytes_max,
         reserve_bytes=settings.disk_reserve_bytes,
         on_failure=on_failure,
+        compressor=ChunkCompressor() if settings.compression == "zstd" else None,
     )
     log.info(
         "store.opened",

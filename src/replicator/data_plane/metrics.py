@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from replicator.data_plane.upkeep import StoreSpace
 
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE"})
 _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0)
@@ -15,8 +21,13 @@ class NodeMetrics:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "replicator_node_requests",
-            "Object and chunk requests by method and status class.",
+            "Requests by method and status class, operations aside.",
             ["method", "status"],
+            registry=self.registry,
+        )
+        self.connections_refused = Counter(
+            "replicator_node_connections_refused",
+            "Connections turned away because as many were open as may be.",
             registry=self.registry,
         )
         self.request_seconds = Histogram(
@@ -60,7 +71,22 @@ class NodeMetrics:
             registry=self.registry,
         )
 
+        self.scrubbed_bytes = Counter(
+            "replicator_node_scrubbed_bytes",
+            "Bytes that the scrub has read from the disk.",
+            registry=self.registry,
+        )
+        self.scrub_damage = Counter(
+            "replicator_node_scrub_damage",
+            "Records in use that the scrub found damaged, by what they hold.",
+            ["family"],
+            registry=self.registry,
+        )
         self._observed: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    def watch_space(self, space: Callable[[], StoreSpace]) -> None:
+        """Tell what `space` says whenever the metrics are asked for."""
+        self.registry.register(_SpaceMetrics(space))
 
     def observe(self, method: str, status: int, seconds: float) -> None:
         """Count one request; `status` 0 stands for a client that went away."""
@@ -72,3 +98,38 @@ class NodeMetrics:
             self._observed[key] = children
         children[0].inc()
         children[1].observe(seconds)
+
+
+class _SpaceMetrics(Collector):
+    def __init__(self, space: Callable[[], StoreSpace]) -> None:
+        self._space = space
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        space = self._space()
+        yield GaugeMetricFamily("replicator_node_segments", "Segments of the store.", value=space.segments)
+        of_segments = GaugeMetricFamily(
+            "replicator_node_segment_bytes",
+            "Bytes of records in segments: live, which something refers to, and dead.",
+            labels=["kind"],
+        )
+        of_segments.add_metric(["live"], space.live_bytes)
+        of_segments.add_metric(["dead"], space.dead_bytes)
+        yield of_segments
+        yield CounterMetricFamily(
+            "replicator_node_reclaimed_bytes",
+            "Bytes of disk that compaction has given back.",
+            value=space.reclaimed_bytes,
+        )
+        yield CounterMetricFamily(
+            "replicator_node_compaction_bytes",
+            "Bytes that compaction has read and copied.",
+            value=space.compaction_bytes,
+        )
+        yield CounterMetricFamily(
+            "replicator_node_compacted_segments",
+            "Segments that compaction has removed.",
+            value=space.compacted_segments,
+        )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from replicator.kernel.chunker import Chunking
 from replicator.kernel.digest import Digest
@@ -17,9 +18,33 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
+class Versioning(enum.StrEnum):
+    """What a write leaves of the version before it (S3's three states).
+
+    In a bucket that is `OFF` or `SUSPENDED` each write makes the object's *null version*, which replaces the
+    null version before it. In one that is `ON` nothing is replaced.
+    """
+
+    OFF = "off"
+    ON = "on"
+    SUSPENDED = "suspended"
+
+
+class Bucket(NamedTuple):
+    """What holds objects; `created_ms` since the Unix epoch."""
+
+    name: BucketName
+    versioning: Versioning
+    created_ms: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One committed version of an object; `size` in bytes."""
+    """One committed version of an object; `size` in bytes.
+
+    Attributes:
+        null: the next write to an unversioned bucket replaces it.
+    """
 
     bucket: BucketName
     object_id: ObjectId
@@ -28,6 +53,17 @@ class Version:
     size: int
     chunk_count: int
     content_type: str
+    null: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteMarker:
+    """Says, where it is the newest, that the object is deleted although older versions are kept."""
+
+    bucket: BucketName
+    object_id: ObjectId
+    version: VersionId
+    null: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +105,67 @@ class Added(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """A version that is durable, what its inline chunks brought, and the version it took the place of."""
+    """A version that is durable, what its inline chunks brought, and the null version it took the place of."""
 
     version: Version
     added: Added
     replaced: Version | None = None
 
 
+class Deleted(NamedTuple):
+    """What a delete did: the version or marker that is gone, and the marker that was made."""
+
+    removed: Version | DeleteMarker | None
+    marker: DeleteMarker | None
+
+
+class Listing(NamedTuple):
+    """A page of a bucket, each list in byte order.
+
+    Attributes:
+        prefixes: what ids have in common up to and with the delimiter; their objects are not in `versions`.
+        after: pass it to go on; None at the end.
+    """
+
+    versions: list[Version]
+    prefixes: list[str]
+    after: str | None
+
+
+class Hold:
+    """Chunks and manifests that may not be reclaimed because work in progress relies on them.
+
+    Made by `Store.hold`; a context manager. What `add` and `locate` found for it, and what it pinned, stays
+    until it is cleared or closed. Held in memory: nothing outlives the process.
+
+    Attributes:
+        purpose: what the work is, for people.
+    """
+
+    __slots__ = ("_close", "chunks", "manifests", "purpose")
+
+    def __init__(self, purpose: str, close: Callable[[Hold], None]) -> None:
+        self.purpose = purpose
+        self.chunks: set[Digest] = set()
+        self.manifests: set[Digest] = set()
+        self._close = close
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything; again does no harm."""
+        self._close(self)
+
+
 Settle = Callable[[Committed | None, ReplicatorError | None], None]
 """Called once, from the committer's thread: must be quick and may not raise."""
+
+SettleDeleted = Callable[[Deleted | None, ReplicatorError | None], None]
+"""The same for a delete."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +177,7 @@ class NewVersion:
         chunks: chunks that are not added yet; they become durable with the version.
         manifest_number: from `Store.stage` where pages were staged, else None.
         version: the id it has on the node it comes from; None makes a new one.
+        shares: the manifest, with all it names, is here already; `NotFound` where it no longer is.
     """
 
     object_id: ObjectId
@@ -99,16 +188,20 @@ class NewVersion:
     manifest_number: int | None = None
     version: VersionId | None = None
     condition: Condition = UNCONDITIONAL
+    shares: bool = False
 
 
 class ChunkReader(Protocol):
     """Reads chunks."""
 
-    def locate(self, digests: Sequence[Digest], *, intact: bool = False) -> list[int | None]:
+    def locate(
+        self, digests: Sequence[Digest], *, intact: bool = False, hold: Hold | None = None
+    ) -> list[int | None]:
         """The length in bytes of each chunk, None for those that are not here.
 
         Args:
             intact: None also for those whose last read failed its check.
+            hold: keeps those that are here.
         """
         ...
 
@@ -130,16 +223,23 @@ class ChunkReader(Protocol):
 class Store(ChunkReader, Protocol):
     """A node's store. Every method may be called from any thread.
 
-    Durability: what `commit` and `delete` have settled without an error survives kill -9 and power loss.
-    What `add` took is readable at once and durable after the next commit or `checkpoint` that follows it.
-    A chunk that was added stays, whether or not a version comes to refer to it.
+    Durability: what `commit`, `delete` and the changes of buckets have settled without an error survives
+    kill -9 and power loss. What `add` took is readable at once and durable after the next commit or
+    `checkpoint` that follows it. A chunk that no version refers to and no hold keeps is reclaimed in time.
 
     Raises, in every method that writes: `StoreFailed` after a failed write or sync, until the process is
     restarted; `QuotaExceeded` while the disk is full.
     """
 
-    def add(self, chunks: Sequence[tuple[Digest, Buffer]]) -> Added:
-        """Append the chunks that are not here, or damaged. The caller has verified each against its digest."""
+    def hold(self, purpose: str) -> Hold:
+        """Begin to keep chunks and manifests for some work; the caller closes it."""
+        ...
+
+    def add(self, chunks: Sequence[tuple[Digest, Buffer]], hold: Hold | None = None) -> Added:
+        """Append the chunks that are not here, or damaged; `hold` keeps all of them.
+
+        The caller has verified each against its digest.
+        """
         ...
 
     def checkpoint(self) -> None:
@@ -153,8 +253,8 @@ class Store(ChunkReader, Protocol):
     def stage_page(self, number: int, index: int, encoded: bytes, entries: Sequence[ChunkRef]) -> None:
         """Keep page `index` of manifest `number`; returns once it and the chunks it names are durable.
 
-        Staged pages belong to no version until `commit` names their number. `discard`, and a restart,
-        undo them.
+        The page now refers to its chunks, so no hold is needed for them any more. Staged pages belong to no
+        version until `commit` names their number. `discard`, and a restart, undo them.
         """
         ...
 
@@ -166,25 +266,93 @@ class Store(ChunkReader, Protocol):
         ...
 
     def commit(self, new: NewVersion, settle: Settle) -> None:
-        """Make a version the latest of its object, atomically; `settle` hears how it went.
+        """Make a version of an object, atomically; `settle` hears how it went.
 
-        An id that comes from another node is committed as it is. Committing the very version that is the
-        latest already changes nothing and succeeds; one older than the latest is a `Conflict`.
+        A new id becomes the latest. An id that comes from another node is committed as it is, in the place
+        its order gives it: so nodes that have the same versions agree on the latest, in whatever order they
+        came. Committing an id that is here already changes nothing and succeeds; with another manifest it is a
+        `Conflict`. So is a null version that is older than the null version or marker that is here.
 
-        Settles with: PreconditionFailed, Conflict, QuotaExceeded, StoreFailed.
+        Settles with: NotFound (no such bucket; no such manifest, where it `shares`), PreconditionFailed,
+        Conflict, QuotaExceeded, StoreFailed.
         """
         ...
 
-    def delete(self, bucket: BucketName, object_id: ObjectId, condition: Condition, settle: Settle) -> None:
-        """Remove the latest version; settles with it, or with NotFound, PreconditionFailed, StoreFailed."""
+    def delete(
+        self,
+        bucket: BucketName,
+        object_id: ObjectId,
+        condition: Condition,
+        settle: SettleDeleted,
+        *,
+        version: VersionId | None = None,
+    ) -> None:
+        """Delete an object, or for good the one `version` or marker of it.
+
+        Without `version`: where versions are kept the object gets a delete marker, else its null version
+        goes. `condition` is held against the latest version, or against the one named.
+
+        Settles with: NotFound (bucket, object or version; an object whose newest version is a marker is not
+        there), PreconditionFailed, StoreFailed.
+        """
         ...
 
     def head(self, bucket: BucketName, object_id: ObjectId) -> Version | None:
-        """The latest version."""
+        """The latest version; None where there is none or the newest is a delete marker."""
         ...
 
-    def scan(self, bucket: BucketName, prefix: str, after: str | None, limit: int) -> list[Version]:
-        """Latest versions of objects whose ids begin with `prefix` and follow `after`, in byte order."""
+    def version(
+        self, bucket: BucketName, object_id: ObjectId, version: VersionId
+    ) -> Version | DeleteMarker | None:
+        """One version of an object."""
+        ...
+
+    def versions(
+        self, bucket: BucketName, object_id: ObjectId, after: VersionId | None, limit: int
+    ) -> list[Version | DeleteMarker]:
+        """Versions and delete markers of an object that are older than `after`, newest first."""
+        ...
+
+    def list_objects(
+        self, bucket: BucketName, prefix: str, *, delimiter: str = "", after: str | None = None, limit: int
+    ) -> Listing:
+        """Latest versions of objects whose ids begin with `prefix` and follow `after`, at most `limit`.
+
+        With a delimiter, ids that hold it behind the prefix are grouped; a group counts as one, and one that
+        `after` is in has been listed. What a page costs depends on `limit` alone.
+
+        Raises:
+            NotFound: no such bucket.
+        """
+        ...
+
+    def bucket(self, name: BucketName) -> Bucket:
+        """One bucket; `default` always exists. Raises `NotFound`."""
+        ...
+
+    def buckets(self, after: BucketName | None, limit: int) -> list[Bucket]:
+        """Buckets whose names follow `after`, in byte order."""
+        ...
+
+    def set_bucket(self, name: BucketName, versioning: Versioning) -> Bucket:
+        """Make a bucket, or change its versioning; returns once that is durable.
+
+        Raises:
+            Conflict: it was `ON` or `SUSPENDED`, and cannot become `OFF` again.
+        """
+        ...
+
+    def remove_bucket(self, name: BucketName) -> None:
+        """Remove an empty bucket; returns once that is durable.
+
+        Raises:
+            NotFound: no such bucket.
+            Conflict: it holds versions or delete markers, or is `default`.
+        """
+        ...
+
+    def pin(self, digest: Digest, hold: Hold) -> Manifest:
+        """A manifest's root; it and all it names stay until `hold` is closed. Raises `NotFound`."""
         ...
 
     def manifest(self, digest: Digest) -> Manifest:
@@ -192,7 +360,7 @@ class Store(ChunkReader, Protocol):
         ...
 
     def page(self, manifest: Manifest, index: int) -> bytes:
-        """The encoded page `index` of a manifest that is here; raises `NotFound`."""
+        """The encoded page `index` of a manifest that is here; raises `NotFound`, `Corrupt`."""
         ...
 
     def entries(self, manifest: Manifest, first_page: int = 0) -> Iterator[Sequence[ChunkRef]]:
@@ -222,7 +390,7 @@ class Store(ChunkReader, Protocol):
     def has_damage(self) -> bool:
         """Whether a chunk is known that failed its last read, and that no good copy has replaced since.
 
-        Survives a restart. Damage that no read has met yet is not known.
+        Survives a restart. Damage that neither a read nor the scrub has met yet is not known.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, HttpUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -36,16 +37,25 @@ class NodeSettings(BaseSettings):
     )
     threads: int = Field(8, ge=1, le=256, description="Threads for cutting, hashing and reading.")
     pulls_max: int = Field(4, ge=1, le=64, description="Tasks carried out at the same time.")
+    connections_max: int = Field(
+        16_384, ge=1, description="Open connections; more are answered 503 and closed."
+    )
     requests_max: int = Field(
-        1024, ge=1, description="Object and chunk requests in progress; more are answered 503."
+        1024, ge=1, description="Requests in progress, operations aside; more are answered 503."
     )
     buffer_bytes_max: int = Field(
         64 * MEBIBYTE,
         ge=MEBIBYTE,
-        description="Bytes that object and chunk requests share for their blocks; many requests, smaller blocks.",
+        description="Bytes that transfers share for their blocks, 512 KiB or more each; others wait their turn.",
+    )
+    transfer_wait_s: float = Field(
+        10.0, gt=0, description="Seconds a transfer waits for its turn before it is answered 503."
     )
     stall_timeout_s: float = Field(
         60.0, gt=0, description="Seconds a client may take to send or take one block, at most 1 MiB."
+    )
+    body_bytes_per_s_min: int = Field(
+        1024, ge=0, description="Bytes a second that a body must bring, on average over the stall timeout."
     )
     peer_timeout_s: float = Field(
         10.0, gt=0, description="Seconds to resolve and connect to a peer, and to wait for its next byte."
@@ -56,8 +66,29 @@ class NodeSettings(BaseSettings):
     disk_reserve_bytes: int = Field(
         256 * MEBIBYTE, ge=0, description="Bytes always left free on the disk; uploads beyond get 507."
     )
+    gc_grace_s: float = Field(
+        3600.0, ge=0, description="Seconds that is kept what no version refers to any more."
+    )
+    space_overhead_max: float = Field(
+        0.1, gt=0, description="Dead bytes as a share of the live ones, beyond which segments are compacted."
+    )
+    compaction_bytes_per_s_max: int = Field(
+        64 * MEBIBYTE, ge=64 * 1024, description="Bytes a second that compaction in the background moves."
+    )
+    compression: Literal["off", "zstd"] = Field(
+        "off", description="How new chunks are kept; zstd compresses those that shrink by an eighth."
+    )
     catalog_cache_bytes: int = Field(
         64 * MEBIBYTE, ge=MEBIBYTE, description="Bytes of catalog blocks kept in memory."
+    )
+    scrub_period_s: float = Field(
+        30 * 86_400.0, gt=0, description="Seconds within which every record is read and proven once."
+    )
+    scrub_bytes_per_s_max: int = Field(
+        64 * MEBIBYTE, ge=1, description="Bytes a second that the scrub reads at most, whatever its period."
+    )
+    backup_dir: Path | None = Field(
+        None, description="Folder for backups, on the disk of the data folder; without it none are made."
     )
     log_level: LogLevel = Field("info", description="Least severe events to log.")
     log_format: LogFormat = Field("auto", description="json, text, or auto: text on a terminal.")

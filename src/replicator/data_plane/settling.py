@@ -6,19 +6,21 @@ import asyncio
 import collections
 import threading
 from collections.abc import Callable
+from typing import Any, TypeVar
 
-from replicator.data_plane.ports import Committed, Settle
 from replicator.kernel.errors import ReplicatorError
 
-Outcome = tuple[Committed | None, ReplicatorError | None]
+T = TypeVar("T")
+
+Outcome = tuple[Any, ReplicatorError | None]
 
 
-def wait_settled(start: Callable[[Settle], None]) -> Committed | None:
+def wait_settled(start: Callable[[Callable[[T | None, ReplicatorError | None], None]], None]) -> T | None:
     """Call `start` with a `Settle` and block until it has been called; raises the error it was given."""
     settled = threading.Event()
-    outcomes: list[Outcome] = []
+    outcomes: list[tuple[T | None, ReplicatorError | None]] = []
 
-    def settle(done: Committed | None, error: ReplicatorError | None) -> None:
+    def settle(done: T | None, error: ReplicatorError | None) -> None:
         outcomes.append((done, error))
         settled.set()
 
@@ -35,20 +37,20 @@ class LoopSettler:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._arrived: collections.deque[tuple[asyncio.Future[Committed | None], Outcome]] = (
-            collections.deque()
-        )
+        self._arrived: collections.deque[tuple[asyncio.Future[Any], Outcome]] = collections.deque()
         self._lock = threading.Lock()
         self._woken = False
 
-    async def settled(self, start: Callable[[Settle], None]) -> Committed | None:
+    async def settled(
+        self, start: Callable[[Callable[[T | None, ReplicatorError | None], None]], None]
+    ) -> T | None:
         """Call `start` with a `Settle` and wait for it.
 
         A caller that is cancelled no longer hears the outcome; what it asked for happens all the same.
         """
-        future: asyncio.Future[Committed | None] = self._loop.create_future()
+        future: asyncio.Future[T | None] = self._loop.create_future()
 
-        def settle(done: Committed | None, error: ReplicatorError | None) -> None:
+        def settle(done: T | None, error: ReplicatorError | None) -> None:
             with self._lock:
                 self._arrived.append((future, (done, error)))
                 wake, self._woken = not self._woken, True

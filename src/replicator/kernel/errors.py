@@ -8,8 +8,10 @@ class ReplicatorError(Exception):
 
         ReplicatorError
         ├── InvalidRequest        change the request
-        │   └── DigestMismatch    the bytes are not what they were said to be
+        │   ├── DigestMismatch    the bytes are not what they were said to be
+        │   └── IsDeleteMarker    the version named has no content: name another
         ├── NotFound              it is not there
+        │   └── ObjectDeleted     its newest version is a delete marker
         ├── Conflict              it clashes with what is there
         ├── PreconditionFailed    a condition of the caller's did not hold
         ├── RangeNotSatisfiable   ask for a range inside the object
@@ -48,10 +50,22 @@ class DigestMismatch(InvalidRequest):
     code = "digest-mismatch"
 
 
+class IsDeleteMarker(InvalidRequest):
+    """The version named is a delete marker, which can only be removed; `data["version"]` is its id."""
+
+    code = "is-delete-marker"
+
+
 class NotFound(ReplicatorError):
     """The named thing is not there."""
 
     code = "not-found"
+
+
+class ObjectDeleted(NotFound):
+    """The object is deleted though older versions of it are kept; `data["version"]` is the marker's id."""
+
+    code = "object-deleted"
 
 
 class Conflict(ReplicatorError):

@@ -36,7 +36,7 @@ _ROOT = struct.Struct(">4sBBHIIIQQ")
 _PAGE = struct.Struct(">4sB3s")
 _ENTRY = struct.Struct(">32sI")
 _PAGE_REF = struct.Struct(">32sQ")
-_ROOT_MAGIC, _PAGE_MAGIC, _FORMAT = b"RPLM", b"RPLP", 1
+_ROOT_MAGIC, PAGE_MAGIC, _FORMAT = b"RPLM", b"RPLP", 1
 
 ROOT_BYTES_MAX = _ROOT.size + max(PAGE_ENTRIES * _ENTRY.size, PAGES_MAX * _PAGE_REF.size)
 PAGE_BYTES_MAX = _PAGE.size + PAGE_ENTRIES * _ENTRY.size
@@ -150,7 +150,7 @@ def page_entry_count(manifest: Manifest, index: int) -> int:
 
 def encode_page(entries: Iterable[ChunkRef]) -> bytes:
     """The canonical bytes of a page."""
-    return _PAGE.pack(_PAGE_MAGIC, _FORMAT, bytes(3)) + b"".join(_ENTRY.pack(*ref) for ref in entries)
+    return _PAGE.pack(PAGE_MAGIC, _FORMAT, bytes(3)) + b"".join(_ENTRY.pack(*ref) for ref in entries)
 
 
 def decode_page(data: bytes, manifest: Manifest, index: int) -> tuple[ChunkRef, ...]:
@@ -176,7 +176,7 @@ def decode_detached_page(data: bytes) -> tuple[ChunkRef, ...]:
         Corrupt: `data` is no page.
     """
     _require(len(data) >= _PAGE.size, "length of a page")
-    _require(_PAGE.unpack_from(data) == (_PAGE_MAGIC, _FORMAT, bytes(3)), "page header")
+    _require(_PAGE.unpack_from(data) == (PAGE_MAGIC, _FORMAT, bytes(3)), "page header")
     return _decode_entries(memoryview(data)[_PAGE.size :])
 
 

@@ -11,6 +11,10 @@ from typing import Self
 from replicator.kernel.errors import InvalidRequest
 
 OBJECT_ID_BYTES_MAX = 1024
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
+_BUCKET_PREFIXES_RESERVED = ("xn--", "sthree-", "amzn-s3-demo-")
+_BUCKET_SUFFIXES_RESERVED = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 _NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,1024}")
@@ -75,9 +79,33 @@ class ContentType(str):
 
 
 class BucketName(str):
-    """What holds objects; `default` is the one of the native API."""
+    """What holds objects, by the rules for S3's general purpose buckets; `default` always exists.
+
+    Source: "Bucket naming rules" in the Amazon S3 user guide.
+    """
 
     __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Check `text`; raises `InvalidRequest` that names the rule it breaks."""
+        if not _BUCKET_NAME.fullmatch(text):
+            raise InvalidRequest(
+                "a bucket name has 3 to 63 lowercase letters, digits, '.' or '-', "
+                "and begins and ends with a letter or digit",
+                bucket=text[:80],
+            )
+        if ".." in text:
+            raise InvalidRequest("a bucket name may not hold two dots in a row", bucket=text)
+        if _IP_ADDRESS.fullmatch(text):
+            raise InvalidRequest("a bucket name may not look like an IP address", bucket=text)
+        if text.startswith(_BUCKET_PREFIXES_RESERVED) or text.endswith(_BUCKET_SUFFIXES_RESERVED):
+            raise InvalidRequest(
+                f"a bucket name may not begin with {', '.join(_BUCKET_PREFIXES_RESERVED)} "
+                f"or end with {', '.join(_BUCKET_SUFFIXES_RESERVED)}: S3 reserves them",
+                bucket=text,
+            )
+        return cls(text)
 
 
 DEFAULT_BUCKET = BucketName("default")

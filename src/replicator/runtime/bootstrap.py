@@ -37,12 +37,18 @@ def tune_malloc() -> bool:
     return all(mallopt(parameter, value) == 1 for parameter, value in wanted.items())
 
 
-def raise_open_files_limit() -> None:
-    """Allow as many open files as this process may have: each connection and each segment is one."""
+def raise_open_files_limit() -> int:
+    """Allow as many open files as this process may have: each connection and each segment is one.
+
+    Returns:
+        How many that are.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return OPEN_FILES_MAX if soft == resource.RLIM_INFINITY else soft
 
 
 def tune_collector() -> None:

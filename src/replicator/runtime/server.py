@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import signal
 import socket
 from collections.abc import Callable
@@ -12,11 +13,11 @@ from typing import Any
 import uvicorn
 
 from replicator.kernel.errors import InvalidRequest
+from replicator.runtime.admission import Admission, ConnectionLimits
 from replicator.runtime.http_protocol import HttpProtocol
 
 GRACE_SECONDS = 10
 IDLE_SECONDS = 75
-_BACKLOG = 2048
 _PORT_MAX = 65_535
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -41,7 +42,7 @@ def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
-        listener.listen(_BACKLOG)
+        listener.listen(ConnectionLimits().backlog)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
@@ -64,16 +65,23 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: Any, listener: socket.socket, *, on_stop: Callable[[], None] = lambda: None) -> None:
+def serve(
+    app: Any,
+    listener: socket.socket,
+    *,
+    admission: Admission | None = None,
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
     """Run `app` on `listener` until SIGINT or SIGTERM, then return; requests in flight get `GRACE_SECONDS`.
 
     The application's lifespan brackets everything: it starts before the first request and its end is
-    awaited. `on_stop` is called before requests in flight are waited for, to end those that wait themselves.
+    awaited. `admission` decides how many connections may be open. `on_stop` is called before requests in flight are waited for, to end those that wait themselves.
     """
+    admission = admission or Admission(ConnectionLimits())
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=HttpProtocol,
+        http=functools.partial(HttpProtocol, admission=admission),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,
@@ -83,7 +91,7 @@ def serve(app: Any, listener: socket.socket, *, on_stop: Callable[[], None] = la
         date_header=True,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        backlog=_BACKLOG,
+        backlog=admission.limits.backlog,
     )
     server = _Server(config, on_stop)
     # uvicorn raises the signal anew once it has shut down. Under the default handlers that would end the

@@ -78,6 +78,12 @@ class CatalogContract:
             expected = [key for key in sorted(KEYS) if key.startswith(prefix) and key >= start]
             assert [key for key, _ in catalog.scan("meta", prefix, start)] == expected
 
+    def test_a_scan_goes_on_where_it_is_told_to(self, catalog: Catalog) -> None:
+        write(catalog, dict.fromkeys(KEYS, b""))
+        groups = catalog.scan("meta", b"a", skip=lambda key: b"ab" if key == b"a\0" else None)
+        assert [key for key, _ in groups] == [b"a", b"a\0", b"ab"]
+        assert [key for key, _ in catalog.scan("meta", b"a", skip=lambda _: b"b")] == [b"a"]
+
     def test_a_scan_that_has_begun_does_not_see_later_writes(self, catalog: Catalog) -> None:
         write(catalog, {b"a": b"1", b"b": b"1", b"c": b"1"})
         rows = catalog.scan("meta", b"")

@@ -11,6 +11,7 @@ from replicator.data_plane.ports import Added, Condition, Store
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import NotFound, PreconditionFailed
 from replicator.kernel.manifest import ChunkRef
+from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
 from replicator.testing.objects import (
     LongObject,
     commit,
@@ -196,7 +197,8 @@ class ManifestContract:
     def test_a_known_manifest_needs_no_staging(self, store: Store) -> None:
         long = LongObject()
         commit(store, long.new_version("one", number=long.stage(store)))
-        assert commit(store, long.new_version("other", number=None)).version.size == len(long.data)
+        shared = long.new_version("other", number=None, shares=True)
+        assert commit(store, shared).version.size == len(long.data)
         delete(store, "one")
         assert read_all(store, long.manifest) == long.data
 
@@ -217,3 +219,49 @@ class ManifestContract:
         commit(store, long.new_version("long", number=long.stage(store)))
         first: ChunkRef = long.pages[0][2][0]
         assert bytes(store.read([first])) == long.payloads[0]
+
+
+class HoldContract:
+    """Holds: what is found, added and pinned for some work is named by its hold until that is closed."""
+
+    def test_a_hold_names_what_was_added_for_it_whether_new_or_not(self, store: Store) -> None:
+        store.add(named(b"one"))
+        with store.hold("a test") as hold:
+            store.add(named(b"one", b"two"), hold)
+            assert hold.chunks == {Digest.of(b"one"), Digest.of(b"two")}
+        assert hold.purpose == "a test"
+
+    def test_a_hold_names_what_was_found_for_it(self, store: Store) -> None:
+        store.add(named(b"one"))
+        with store.hold("a test") as hold:
+            assert store.locate([Digest.of(b"one"), Digest.of(b"absent")], hold=hold) == [3, None]
+            assert hold.chunks == {Digest.of(b"one")}
+
+    def test_a_hold_names_the_manifests_that_are_pinned(self, store: Store) -> None:
+        manifest = commit(store, new_version("a", b"one")).version.manifest
+        with store.hold("a test") as hold:
+            assert store.pin(manifest, hold).digest == manifest
+            assert hold.manifests == {manifest}
+            with pytest.raises(NotFound):
+                store.pin(manifest_of(b"other").digest, hold)
+
+    def test_a_hold_may_be_closed_again(self, store: Store) -> None:
+        with store.hold("a test") as hold:
+            hold.close()
+        hold.close()
+        assert store.add(named(b"one")) == Added(1, 3)
+
+    def test_a_pinned_manifest_can_be_shared_though_its_version_is_deleted(self, store: Store) -> None:
+        long = LongObject()
+        commit(store, long.new_version("one", number=long.stage(store)))
+        with store.hold("a test") as hold:
+            store.pin(long.manifest.digest, hold)
+            delete(store, "one")
+            commit(store, long.new_version("other", number=None, shares=True))
+        assert read_all(store, store.manifest(long.manifest.digest)) == long.data
+
+    def test_a_manifest_that_is_not_here_cannot_be_shared(self, store: Store) -> None:
+        store.add(named(b"one"))
+        with pytest.raises(NotFound):
+            commit(store, new_version("a", b"one", shares=True))
+        assert store.head(DEFAULT_BUCKET, ObjectId("a")) is None

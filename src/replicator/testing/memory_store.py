@@ -5,44 +5,82 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from replicator.data_plane.ports import Added, Committed, Condition, NewVersion, Settle, Version
+from replicator.data_plane.ports import (
+    Added,
+    Bucket,
+    Committed,
+    Condition,
+    Deleted,
+    DeleteMarker,
+    Hold,
+    Listing,
+    NewVersion,
+    Settle,
+    SettleDeleted,
+    Version,
+    Versioning,
+)
 from replicator.kernel.chunker import DEFAULT_CHUNKING, Chunking
 from replicator.kernel.clock import Clock
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import Conflict, NotFound, ReplicatorError
 from replicator.kernel.manifest import ChunkRef, Manifest, decode_page
 from replicator.kernel.names import BucketName, ObjectId
-from replicator.kernel.version import VersionClock
+from replicator.kernel.version import VersionClock, VersionId
+from replicator.testing.memory_buckets import MemoryBuckets
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+T = TypeVar("T")
 
 OUTBOX_READ_MAX = 256
 
 
 class MemoryStore:
-    """`Store` on dictionaries. Changes settle before the call returns, one at a time."""
+    """`Store` on dictionaries. Changes settle before the call returns, one at a time.
+
+    Nothing is reclaimed.
+
+    Attributes:
+        holds: those that are not closed.
+    """
 
     def __init__(
         self, *, clock: Clock, node_name: str = "memory", chunking: Chunking = DEFAULT_CHUNKING
     ) -> None:
         self.chunking = chunking
         self._clock = clock
-        self._versions = VersionClock(node_name)
+        self._clock_ids = VersionClock(node_name)
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._chunks: dict[Digest, bytes] = {}
         self._staged: dict[int, dict[int, bytes]] = {}
         self._manifests: dict[Digest, Manifest] = {}
         self._pages: dict[Digest, dict[int, bytes]] = {}
-        self._heads: dict[tuple[BucketName, ObjectId], Version] = {}
+        self._buckets = MemoryBuckets(clock.wall_ms)
+        self.holds: list[Hold] = []
         self._outbox: dict[tuple[int, int], bytes] = {}
 
-    def locate(self, digests: Sequence[Digest], *, intact: bool = False) -> list[int | None]:  # noqa: ARG002
+    def hold(self, purpose: str) -> Hold:
+        """See `Store.hold`."""
+        hold = Hold(purpose, self._let_go)
+        self.holds.append(hold)
+        return hold
+
+    def locate(
+        self,
+        digests: Sequence[Digest],
+        *,
+        intact: bool = False,  # noqa: ARG002
+        hold: Hold | None = None,
+    ) -> list[int | None]:
         """See `ChunkReader.locate`."""
         found = [self._chunks.get(digest) for digest in digests]
+        if hold is not None:
+            hold.chunks.update(digest for digest in digests if digest in self._chunks)
         return [None if payload is None else len(payload) for payload in found]
 
     def read(self, refs: Sequence[ChunkRef], *, wait: bool = True, gap: int = 0) -> memoryview:  # noqa: ARG002
@@ -55,9 +93,11 @@ class MemoryStore:
             parts += [bytes(gap), payload]
         return memoryview(bytearray(b"".join(parts)))
 
-    def add(self, chunks: Sequence[tuple[Digest, Buffer]]) -> Added:
+    def add(self, chunks: Sequence[tuple[Digest, Buffer]], hold: Hold | None = None) -> Added:
         """See `Store.add`."""
         with self._lock:
+            if hold is not None:
+                hold.chunks.update(digest for digest, _ in chunks)
             new = {digest: bytes(payload) for digest, payload in chunks if digest not in self._chunks}
             self._chunks |= new
         return Added(len(new), sum(map(len, new.values())))
@@ -83,24 +123,70 @@ class MemoryStore:
         if new.manifest_number is not None:
             self.discard(new.manifest_number)
 
-    def delete(self, bucket: BucketName, object_id: ObjectId, condition: Condition, settle: Settle) -> None:
+    def delete(
+        self,
+        bucket: BucketName,
+        object_id: ObjectId,
+        condition: Condition,
+        settle: SettleDeleted,
+        *,
+        version: VersionId | None = None,
+    ) -> None:
         """See `Store.delete`."""
-        self._settle(lambda: self._delete(bucket, object_id, condition), settle)
+        self._settle(lambda: self._delete(bucket, object_id, condition, version), settle)
 
     def head(self, bucket: BucketName, object_id: ObjectId) -> Version | None:
         """See `Store.head`."""
-        return self._heads.get((bucket, object_id))
+        with self._lock:
+            return self._buckets.head(bucket, object_id)
 
-    def scan(self, bucket: BucketName, prefix: str, after: str | None, limit: int) -> list[Version]:
-        """See `Store.scan`."""
-        found = [
-            version
-            for (holder, object_id), version in list(self._heads.items())
-            if holder == bucket
-            and object_id.startswith(prefix)
-            and (after is None or object_id.encode() > after.encode())
-        ]
-        return sorted(found, key=lambda version: version.object_id.encode())[:limit]
+    def version(
+        self, bucket: BucketName, object_id: ObjectId, version: VersionId
+    ) -> Version | DeleteMarker | None:
+        """See `Store.version`."""
+        with self._lock:
+            return self._buckets.find(bucket, object_id, version)
+
+    def versions(
+        self, bucket: BucketName, object_id: ObjectId, after: VersionId | None, limit: int
+    ) -> list[Version | DeleteMarker]:
+        """See `Store.versions`."""
+        with self._lock:
+            history = self._buckets.history(bucket, object_id)
+        return [each for each in history if after is None or each.version < after][:limit]
+
+    def list_objects(
+        self, bucket: BucketName, prefix: str, *, delimiter: str = "", after: str | None = None, limit: int
+    ) -> Listing:
+        """See `Store.list_objects`."""
+        with self._lock:
+            return self._buckets.list_objects(bucket, prefix, delimiter, after, limit)
+
+    def bucket(self, name: BucketName) -> Bucket:
+        """See `Store.bucket`."""
+        with self._lock:
+            return self._buckets.bucket(name)
+
+    def buckets(self, after: BucketName | None, limit: int) -> list[Bucket]:
+        """See `Store.buckets`."""
+        with self._lock:
+            return self._buckets.after(after, limit)
+
+    def set_bucket(self, name: BucketName, versioning: Versioning) -> Bucket:
+        """See `Store.set_bucket`."""
+        with self._lock:
+            return self._buckets.set(name, versioning)
+
+    def remove_bucket(self, name: BucketName) -> None:
+        """See `Store.remove_bucket`."""
+        with self._lock:
+            self._buckets.remove(name)
+
+    def pin(self, digest: Digest, hold: Hold) -> Manifest:
+        """See `Store.pin`."""
+        manifest = self.manifest(digest)
+        hold.manifests.add(digest)
+        return manifest
 
     def manifest(self, digest: Digest) -> Manifest:
         """See `Store.manifest`."""
@@ -142,7 +228,15 @@ class MemoryStore:
     def require_writable(self) -> None:
         """See `Store.require_writable`."""
 
-    def _settle(self, change: Callable[[], Committed], settle: Settle) -> None:
+    def _let_go(self, hold: Hold) -> None:
+        hold.chunks.clear()
+        hold.manifests.clear()
+        if hold in self.holds:
+            self.holds.remove(hold)
+
+    def _settle(
+        self, change: Callable[[], T], settle: Callable[[T | None, ReplicatorError | None], None]
+    ) -> None:
         try:
             with self._lock:
                 done = change()
@@ -152,35 +246,39 @@ class MemoryStore:
             settle(done, None)
 
     def _commit(self, new: NewVersion) -> Committed:
-        key = (new.bucket, new.object_id)
-        current = self._heads.get(key)
-        new.condition.check(current)
+        bucket = self._buckets.bucket(new.bucket)
+        new.condition.check(self._buckets.head(new.bucket, new.object_id))
+        if new.shares:
+            self.manifest(new.manifest.digest)
         added = self.add(new.chunks)
-        if current is not None and new.version is not None and current.version >= new.version:
-            if (current.version, current.manifest) == (new.version, new.manifest.digest):
-                return Committed(current, added)
-            raise Conflict(f"a newer version of '{new.object_id}' is here", version=str(current.version))
-        if new.version is not None:
-            self._versions.observe(new.version)
+        known = None if new.version is None else self._buckets.find(new.bucket, new.object_id, new.version)
+        if known is not None:
+            if isinstance(known, Version) and known.manifest == new.manifest.digest:
+                return Committed(known, added)
+            raise Conflict(f"another version of '{new.object_id}' has this id", version=str(known.version))
         version = Version(
             bucket=new.bucket,
             object_id=new.object_id,
-            version=new.version or self._versions.next(self._clock.wall_ms()),
+            version=new.version or self._new_id(),
             manifest=new.manifest.digest,
             size=new.manifest.size,
             chunk_count=new.manifest.chunk_count,
             content_type=new.content_type,
+            null=bucket.versioning is not Versioning.ON,
         )
+        replaced = self._buckets.place(version)
+        self._clock_ids.observe(version.version)
         if new.manifest_number in self._staged and new.manifest.digest not in self._manifests:
             self._pages[new.manifest.digest] = self._staged[new.manifest_number]
         self._manifests.setdefault(new.manifest.digest, new.manifest)
-        self._heads[key] = version
-        return Committed(version, added, current)
+        return Committed(version, added, replaced if isinstance(replaced, Version) else None)
 
-    def _delete(self, bucket: BucketName, object_id: ObjectId, condition: Condition) -> Committed:
-        current = self._heads.get((bucket, object_id))
-        if current is None:
-            raise NotFound(f"there is no object '{object_id}'", object_id=str(object_id))
-        condition.check(current)
-        del self._heads[bucket, object_id]
-        return Committed(current, Added(0, 0))
+    def _delete(
+        self, bucket: BucketName, object_id: ObjectId, condition: Condition, version: VersionId | None
+    ) -> Deleted:
+        if version is None:
+            return self._buckets.delete(bucket, object_id, condition, self._new_id)
+        return self._buckets.delete_version(bucket, object_id, condition, version)
+
+    def _new_id(self) -> VersionId:
+        return self._clock_ids.next(self._clock.wall_ms())

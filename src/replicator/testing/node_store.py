@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from replicator.data_plane.storage.catalog import Catalog
+from replicator.data_plane.storage.codec import ChunkCompressor
 from replicator.data_plane.storage.memory_catalog import MemoryCatalog
 from replicator.data_plane.storage.rocks_catalog import RocksCatalog
 from replicator.data_plane.storage.store import NodeStore, OpenedStore, open_store
+from replicator.kernel.chunker import Chunking
 from replicator.kernel.errors import StoreFailed
 from replicator.testing.clock import FrozenClock
 from replicator.testing.objects import TINY_CHUNKING
@@ -22,6 +24,7 @@ class StoreFolder:
     """The store in the folder `path`, with small settings and a clock that stands still.
 
     Args:
+        compressor: for the next opening.
         open_catalog: None keeps the catalog in memory; it outlives the store, so the store can be opened again.
     """
 
@@ -33,10 +36,14 @@ class StoreFolder:
         segment_bytes_max: int = 1024 * 1024,
         reserve_bytes: int = 0,
         node_name: str = "node1",
+        chunking: Chunking = TINY_CHUNKING,
+        compressor: ChunkCompressor | None = None,
     ) -> None:
         memory = MemoryCatalog()
         self.path = path
         self.clock = FrozenClock()
+        self.compressor = compressor
+        self._chunking = chunking
         self.failures: list[StoreFailed] = []
         self.open_catalog: Callable[[str], Catalog] = open_catalog or (lambda _: memory)
         self._segment_bytes_max = segment_bytes_max
@@ -53,7 +60,8 @@ class StoreFolder:
             segment_bytes_max=self._segment_bytes_max,
             reserve_bytes=self._reserve_bytes,
             on_failure=self.failures.append,
-            chunking=TINY_CHUNKING,
+            chunking=self._chunking,
+            compressor=self.compressor,
         )
 
     @contextmanager

@@ -9,7 +9,18 @@ from collections.abc import Sequence
 from replicator.data_plane.objects.blocks import BLOCK_BYTES_MAX
 from replicator.data_plane.objects.service import batch_range
 from replicator.data_plane.objects.upload import Upload
-from replicator.data_plane.ports import UNCONDITIONAL, Committed, Condition, NewVersion, Store, Version
+from replicator.data_plane.ports import (
+    UNCONDITIONAL,
+    Committed,
+    Condition,
+    Deleted,
+    DeleteMarker,
+    NewVersion,
+    Settle,
+    SettleDeleted,
+    Store,
+    Version,
+)
 from replicator.data_plane.settling import wait_settled
 from replicator.kernel.chunker import Chunking
 from replicator.kernel.digest import Digest
@@ -50,38 +61,78 @@ def new_version(
     bucket: BucketName = DEFAULT_BUCKET,
     version: VersionId | None = None,
     condition: Condition = UNCONDITIONAL,
+    shares: bool = False,
 ) -> NewVersion:
-    """A version whose chunks come with it."""
+    """A version whose chunks come with it, unless it shares those that are there."""
     return NewVersion(
         object_id=ObjectId.parse(object_id),
         bucket=bucket,
         manifest=manifest_of(*payloads),
         content_type=CONTENT_TYPE,
-        chunks=named(*payloads),
+        chunks=() if shares else named(*payloads),
         version=version,
         condition=condition,
+        shares=shares,
     )
 
 
 def commit(store: Store, new: NewVersion) -> Committed:
     """Commit and wait; raises what the commit settles with."""
-    done = wait_settled(lambda settle: store.commit(new, settle))
+
+    def start(settle: Settle) -> None:
+        store.commit(new, settle)
+
+    done = wait_settled(start)
     assert done is not None
     return done
 
 
 def delete(
-    store: Store, object_id: str, condition: Condition = UNCONDITIONAL, bucket: BucketName = DEFAULT_BUCKET
-) -> Version:
+    store: Store,
+    object_id: str,
+    condition: Condition = UNCONDITIONAL,
+    bucket: BucketName = DEFAULT_BUCKET,
+    *,
+    version: VersionId | None = None,
+) -> Deleted:
     """Delete and wait; raises what the deletion settles with."""
-    done = wait_settled(lambda settle: store.delete(bucket, ObjectId(object_id), condition, settle))
+
+    def start(settle: SettleDeleted) -> None:
+        store.delete(bucket, ObjectId(object_id), condition, settle, version=version)
+
+    done = wait_settled(start)
     assert done is not None
-    return done.version
+    return done
+
+
+def listed(
+    store: Store,
+    prefix: str = "",
+    *,
+    bucket: BucketName = DEFAULT_BUCKET,
+    after: str | None = None,
+    limit: int = 1000,
+) -> list[Version]:
+    """The latest versions on one page of a listing without a delimiter."""
+    return store.list_objects(bucket, prefix, after=after, limit=limit).versions
+
+
+def history(
+    store: Store, object_id: str, bucket: BucketName = DEFAULT_BUCKET
+) -> list[Version | DeleteMarker]:
+    """Every version and delete marker of an object, newest first."""
+    return list(store.versions(bucket, ObjectId(object_id), None, 1000))
 
 
 def read_all(store: Store, manifest: Manifest) -> bytes:
     """The object's bytes, a page of its manifest at a time."""
     return b"".join(bytes(store.read(entries)) for entries in store.entries(manifest))
+
+
+def contents(store: Store, bucket: BucketName = DEFAULT_BUCKET) -> dict[str, bytes]:
+    """The bytes of every object of a bucket, by id."""
+    found = listed(store, bucket=bucket)
+    return {str(version.object_id): read_all(store, store.manifest(version.manifest)) for version in found}
 
 
 class LongObject:
@@ -115,6 +166,7 @@ class LongObject:
         number: int | None,
         version: VersionId | None = None,
         condition: Condition = UNCONDITIONAL,
+        shares: bool = False,
     ) -> NewVersion:
         """A version of this object; `number` is from `stage`."""
         return NewVersion(
@@ -125,17 +177,18 @@ class LongObject:
             manifest_number=number,
             version=version,
             condition=condition,
+            shares=shares,
         )
 
 
 def upload(store: Store, object_id: str, data: bytes, *, block_bytes: int = 1024 * 1024) -> Committed:
     """Put an object the way the object service does, in blocks."""
     blocks = [data[at : at + block_bytes] for at in range(0, len(data), block_bytes)] or [b""]
-    body = Upload(store)
+    body = Upload(store, object_id=ObjectId.parse(object_id))
     for block in blocks[:-1]:
         body.write(block)
-    new = body.finish(blocks[-1], object_id=ObjectId.parse(object_id), content_type=CONTENT_TYPE)
-    done = commit(store, new)
+    done = commit(store, body.finish(blocks[-1], content_type=CONTENT_TYPE))
+    body.close()
     return done._replace(added=body.total(done.added))
 
 

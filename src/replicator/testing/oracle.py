@@ -29,7 +29,7 @@ def content_of(data: bytes) -> bytes:
 @dataclass
 class _Object:
     acknowledged: Content = None
-    unanswered: set[Content] = field(default_factory=set)
+    unanswered: list[Content] = field(default_factory=list)
 
 
 class Oracle:
@@ -43,7 +43,7 @@ class Oracle:
     def trying(self, object_id: str, content: Content) -> None:
         """A write (None: a delete) is about to be sent."""
         with self._lock:
-            self._objects.setdefault(object_id, _Object()).unanswered.add(content)
+            self._objects.setdefault(object_id, _Object()).unanswered.append(content)
 
     def acknowledged(self, object_id: str, content: Content) -> int:
         """The write was acknowledged: all before it has no effect any more. Returns how many were so far."""
@@ -53,24 +53,42 @@ class Oracle:
             return self.acknowledged_total
 
     def refused(self, object_id: str, content: Content) -> None:
-        """The write was refused for certain, so it must have had no effect."""
+        """The write was refused for certain, so it must have had no effect; the same one before it may have."""
         with self._lock:
-            self._objects[object_id].unanswered.discard(content)
+            self._objects[object_id].unanswered.remove(content)
 
-    def check(self, found: Mapping[str, bytes]) -> None:
-        """Hold `found`, everything that is in the store, against the record; it is the record from now on.
+    def saw(self, object_id: str, content: Content) -> None:
+        """A read found `content`; the record stays as it is, because what was seen need not be durable yet.
+
+        Raises:
+            AssertionError: it should have been something else.
+        """
+        with self._lock:
+            complaint = self._complaint(object_id, content)
+        assert not complaint, complaint
+
+    def look(self, found: Mapping[str, bytes]) -> None:
+        """Hold `found`, everything that is in the store, against the record, which stays as it is.
 
         Raises:
             AssertionError: they disagree; the message names every object concerned.
         """
         with self._lock:
-            wrong = [
-                self._complaint(object_id, found.get(object_id))
-                for object_id in sorted(self._objects.keys() | found.keys())
-            ]
-            wrong = [complaint for complaint in wrong if complaint]
-            assert not wrong, "\n".join(wrong)
+            self._require(found)
+
+    def check(self, found: Mapping[str, bytes]) -> None:
+        """The same after a restart, when what is found is durable: it is the record from now on."""
+        with self._lock:
+            self._require(found)
             self._objects = {object_id: _Object(content) for object_id, content in found.items()}
+
+    def _require(self, found: Mapping[str, bytes]) -> None:
+        wrong = [
+            self._complaint(object_id, found.get(object_id))
+            for object_id in sorted(self._objects.keys() | found.keys())
+        ]
+        wrong = [complaint for complaint in wrong if complaint]
+        assert not wrong, "\n".join(wrong)
 
     def _complaint(self, object_id: str, found: Content) -> str:
         known = self._objects.get(object_id, _Object())

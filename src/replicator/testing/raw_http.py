@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import struct
 from collections.abc import Mapping
@@ -64,6 +65,14 @@ class RawConnection:
         while not head.endswith(b"\r\n\r\n") and (byte := self._socket.recv(1)):
             head += byte
         return head.startswith(b"HTTP/1.1 100 ")
+
+    def has_answer(self, *, within_s: float) -> bool:
+        """Whether something to read comes within a time, the end included."""
+        return bool(select.select([self._socket], [], [], within_s)[0])
+
+    def read_to_end(self) -> bytes:
+        """Everything until the other side closes."""
+        return b"".join(iter(lambda: self._socket.recv(65_536), b""))
 
     def is_ended(self) -> bool:
         """Read until the other side closes or resets; whether it did without sending anything more."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from replicator.data_plane.storage.catalog import Batch, Catalog, Family
+from replicator.data_plane.storage.catalog import Batch, Catalog, Family, Skip
 
 
 @contextmanager
@@ -21,9 +21,12 @@ def failing(call: str, error: int) -> Iterator[mock.Mock]:
 
 @contextmanager
 def full_disk(*, after_bytes: int = 0) -> Iterator[None]:
-    """A disk that takes `after_bytes` more, the last of them by a short write, and then no more."""
+    """A disk that takes `after_bytes` more, the last of them by a short write, and then no more.
+
+    What is cut off a file is free again. `statvfs` does not tell, as where a user's quota is used up.
+    """
     left = after_bytes
-    write = os.pwritev
+    write, cut = os.pwritev, os.truncate
 
     def pwritev(descriptor: int, buffers: Sequence[Any], offset: int, *flags: int) -> int:
         nonlocal left
@@ -34,7 +37,12 @@ def full_disk(*, after_bytes: int = 0) -> Iterator[None]:
         left -= written
         return written
 
-    with mock.patch.object(os, "pwritev", pwritev):
+    def truncate(path: str, length: int) -> None:
+        nonlocal left
+        left += os.path.getsize(path) - length
+        cut(path, length)
+
+    with mock.patch.object(os, "pwritev", pwritev), mock.patch.object(os, "truncate", truncate):
         yield
 
 
@@ -68,16 +76,30 @@ class FailingCatalog:
         return self._catalog.get_many(family, keys)
 
     def scan(
-        self, family: Family, prefix: bytes, start: bytes | None = None
+        self, family: Family, prefix: bytes, start: bytes | None = None, skip: Skip | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
         """See `Catalog.scan`."""
-        return self._catalog.scan(family, prefix, start)
+        return self._catalog.scan(family, prefix, start, skip)
 
     def write(self, batch: Batch) -> None:
         """See `Catalog.write`."""
         if self.failure is not None:
             raise self.failure
         self._catalog.write(batch)
+
+    def following(self, family: Family, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `Catalog.following`."""
+        return self._catalog.following(family, keys)
+
+    def sync(self) -> None:
+        """See `Catalog.sync`."""
+        if self.failure is not None:
+            raise self.failure
+        self._catalog.sync()
+
+    def copy_to(self, path: str) -> None:
+        """See `Catalog.copy_to`."""
+        self._catalog.copy_to(path)
 
     def close(self) -> None:
         """See `Catalog.close`."""

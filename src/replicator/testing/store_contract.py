@@ -9,7 +9,9 @@ from __future__ import annotations
 import pytest
 
 from replicator.data_plane.ports import Store
-from replicator.testing.chunk_contract import ChunkContract, ManifestContract
+from replicator.testing.bucket_contract import BucketContract, KeptVersionContract, NullVersionContract
+from replicator.testing.chunk_contract import ChunkContract, HoldContract, ManifestContract
+from replicator.testing.history_contract import HistoryContract
 from replicator.testing.objects import TINY_CHUNKING
 from replicator.testing.version_contract import (
     DeletionContract,
@@ -23,9 +25,14 @@ from replicator.testing.version_contract import (
 class StoreContract(
     ChunkContract,
     ManifestContract,
+    HoldContract,
     VersionContract,
     ReplicatedVersionContract,
     DeletionContract,
+    BucketContract,
+    KeptVersionContract,
+    NullVersionContract,
+    HistoryContract,
     ListingContract,
     OutboxContract,
 ):

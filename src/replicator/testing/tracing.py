@@ -8,25 +8,28 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from replicator.testing.processes import ServerProcess
-from replicator.testing.waiting import wait_until
+from replicator.testing.waiting import DEADLINE_S, wait_until
 
 
 @cache
-def _works() -> bool:
-    if shutil.which("strace") is None:
-        return False
-    probe = ["strace", "-f", "-qq", "-e", "trace=none", "-e", "inject=fsync:error=EIO", "true"]
-    return subprocess.run(probe, capture_output=True, check=False, timeout=30).returncode == 0
+def strace_missing() -> str | None:
+    """What keeps faults from being injected here, None where nothing does."""
+    if shutil.which("strace") is not None:
+        probe = ["strace", "-f", "-qq", "-e", "trace=none", "-e", "inject=fsync:error=EIO", "true"]
+        if subprocess.run(probe, capture_output=True, check=False, timeout=30).returncode == 0:
+            return None
+    return "needs strace, and permission to ptrace: install it, or allow CAP_SYS_PTRACE"
 
 
 def require_strace() -> None:
     """Skip the test where faults cannot be injected."""
-    if not _works():
-        pytest.skip("needs strace, and permission to ptrace: install it, or allow CAP_SYS_PTRACE")
+    if missing := strace_missing():
+        pytest.skip(missing)
 
 
 def injector(fault: str) -> tuple[str, ...]:
@@ -40,10 +43,33 @@ def injector(fault: str) -> tuple[str, ...]:
 @contextmanager
 def injecting(process: ServerProcess, fault: str) -> Iterator[None]:
     """Inject `fault` into a running process while the context lasts."""
+    with injecting_into(process.pid, fault):
+        yield
+
+
+@contextmanager
+def injecting_into(pid: int, fault: str) -> Iterator[None]:
+    """The same for any process, by its id."""
     calls = fault.partition(":")[0]
-    command = ["strace", "-f", "-e", f"trace={calls}", "-e", f"inject={fault}", "-o", "/dev/null"]
+    with _attached(pid, "-e", f"trace={calls}", "-e", f"inject={fault}", "-o", "/dev/null"):
+        yield
+
+
+@contextmanager
+def counting(pid: int, calls: str, log: Path) -> Iterator[None]:
+    """Write a line to `log` for each of `calls` that a process makes, its thread first.
+
+    The process has to end within the context: only then is the log whole.
+    """
+    with _attached(pid, "-e", f"trace={calls}", "-e", "signal=none", "-o", str(log)) as tracer:
+        yield
+        tracer.wait(DEADLINE_S)
+
+
+@contextmanager
+def _attached(pid: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     with tempfile.TemporaryFile() as said:
-        tracer = subprocess.Popen([*command, "-p", str(process.pid)], stderr=said)
+        tracer = subprocess.Popen(["strace", "-f", *options, "-p", str(pid)], stderr=said)
 
         def attached() -> bool:
             said.seek(0)
@@ -51,7 +77,7 @@ def injecting(process: ServerProcess, fault: str) -> Iterator[None]:
 
         try:
             wait_until(attached, "strace is attached")
-            yield
+            yield tracer
         finally:
             tracer.terminate()
             tracer.wait()

@@ -6,15 +6,33 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import threading
+from collections.abc import Iterator
 
 import pytest
 
-from replicator.data_plane.ports import Added, Committed, Condition, Store, Version
+from replicator.data_plane.ports import (
+    Added,
+    Committed,
+    Condition,
+    Deleted,
+    Listing,
+    Store,
+    Version,
+    Versioning,
+)
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import Conflict, NotFound, PreconditionFailed, ReplicatorError
 from replicator.kernel.names import DEFAULT_BUCKET, BucketName, ObjectId
 from replicator.kernel.version import VersionClock, VersionId
-from replicator.testing.objects import CONTENT_TYPE, commit, delete, manifest_of, new_version, read_all
+from replicator.testing.objects import (
+    CONTENT_TYPE,
+    commit,
+    delete,
+    listed,
+    manifest_of,
+    new_version,
+    read_all,
+)
 
 KEY = ObjectId("a")
 WRITERS = 8
@@ -25,6 +43,29 @@ IDS = sorted(
     key=str.encode,
 )  # fmt: skip
 PREFIXES = ["", "a", "a/", "a/b", "a/b/c/d", "b", "é", "日", "日本/", "\U0001d4b3", "x", "zz", "/", "a\0"]
+
+
+def grouped(prefix: str, delimiter: str) -> tuple[list[str], list[str]]:
+    """(ids, groups) among `IDS` that begin with `prefix`, in order."""
+    keys: list[str] = []
+    groups: list[str] = []
+    for key in IDS:
+        head, found, _ = key[len(prefix) :].partition(delimiter)
+        if key.startswith(prefix):
+            (groups if found else keys).append(prefix + head + found)
+    return keys, sorted(set(groups), key=str.encode)
+
+
+def pages(store: Store, prefix: str, delimiter: str, limit: int) -> Iterator[Listing]:
+    """Every page of a listing of the bucket `default`."""
+    after = None
+    for _ in range(len(IDS) + 1):
+        page = store.list_objects(DEFAULT_BUCKET, prefix, delimiter=delimiter, after=after, limit=limit)
+        yield page
+        after = page.after
+        if after is None:
+            return
+    pytest.fail("the list does not end")
 
 
 def abroad(stamp_ms: int) -> VersionId:
@@ -45,6 +86,7 @@ class VersionContract:
             size=7,
             chunk_count=2,
             content_type=CONTENT_TYPE,
+            null=True,
         )
         assert done == Committed(expected, Added(2, 7), None)
         assert store.head(DEFAULT_BUCKET, KEY) == expected
@@ -73,12 +115,13 @@ class VersionContract:
 
     def test_buckets_do_not_meet(self, store: Store) -> None:
         other = BucketName("default2")
+        store.set_bucket(other, Versioning.OFF)
         commit(store, new_version("a", b"one"))
         commit(store, new_version("a", b"two", bucket=other))
-        assert [version.size for version in store.scan(other, "", None, 10)] == [3]
+        assert [version.size for version in listed(store, bucket=other)] == [3]
         delete(store, "a", bucket=other)
         assert store.head(DEFAULT_BUCKET, KEY) is not None
-        assert store.scan(other, "", None, 10) == []
+        assert listed(store, bucket=other) == []
 
     def test_a_refused_manifest_is_not_replaced(self, store: Store) -> None:
         first = commit(store, new_version("a", b"one")).version
@@ -120,7 +163,7 @@ class VersionContract:
         second = commit(store, new_version("a", b"two", condition=is_first)).version
         third = commit(store, new_version("a", b"three", condition=Condition(must_exist=True))).version
         assert first.version < second.version < third.version
-        assert delete(store, "a", Condition(manifests=frozenset([third.manifest]))) == third
+        assert delete(store, "a", Condition(manifests=frozenset([third.manifest]))) == Deleted(third, None)
 
     def test_of_many_writers_that_want_the_object_absent_one_succeeds(self, store: Store) -> None:
         start = threading.Barrier(WRITERS)
@@ -143,7 +186,7 @@ class VersionContract:
     def test_every_outcome_is_told_exactly_once(self, store: Store) -> None:
         told: list[tuple[bool, type[ReplicatorError] | None]] = []
 
-        def settle(done: Committed | None, error: ReplicatorError | None) -> None:
+        def settle(done: Committed | Deleted | None, error: ReplicatorError | None) -> None:
             told.append((done is not None, None if error is None else type(error)))
 
         store.commit(new_version("a", b"one"), settle)
@@ -166,7 +209,7 @@ class ReplicatedVersionContract:
         first = commit(store, new_version("a", b"one", version=abroad(5))).version
         again = commit(store, new_version("a", b"one", version=abroad(5)))
         assert (again.version, again.replaced) == (first, None)
-        assert store.scan(DEFAULT_BUCKET, "", None, 10) == [first]
+        assert listed(store) == [first]
 
     def test_an_older_one_is_a_conflict(self, store: Store) -> None:
         head = commit(store, new_version("a", b"one", version=abroad(5))).version
@@ -189,7 +232,7 @@ class ReplicatedVersionContract:
     def test_a_newer_one_replaces(self, store: Store) -> None:
         first = commit(store, new_version("a", b"one", version=abroad(5))).version
         assert commit(store, new_version("a", b"two", version=abroad(6))).replaced == first
-        assert len(store.scan(DEFAULT_BUCKET, "", None, 10)) == 1
+        assert len(listed(store)) == 1
 
     def test_what_is_written_here_afterwards_is_newer(self, store: Store) -> None:
         here = commit(store, new_version("b", b"one")).version
@@ -203,9 +246,9 @@ class DeletionContract:
 
     def test_a_deleted_object_is_gone(self, store: Store) -> None:
         version = commit(store, new_version("a", b"one")).version
-        assert delete(store, "a") == version
+        assert delete(store, "a") == Deleted(version, None)
         assert store.head(DEFAULT_BUCKET, KEY) is None
-        assert store.scan(DEFAULT_BUCKET, "", None, 10) == []
+        assert listed(store) == []
 
     def test_deleting_what_is_not_there_is_not_found(self, store: Store) -> None:
         commit(store, new_version("a/b", b"one"))
@@ -225,10 +268,11 @@ class DeletionContract:
         delete(store, "a")
         assert read_all(store, store.manifest(kept.manifest)) == b"one"
 
-    def test_added_chunks_stay(self, store: Store) -> None:
+    def test_its_chunks_are_found_again_by_an_upload_that_follows_at_once(self, store: Store) -> None:
         commit(store, new_version("a", b"one"))
         delete(store, "a")
         assert store.locate([Digest.of(b"one")]) == [3]
+        assert commit(store, new_version("b", b"one")).added == Added(0, 0)
 
 
 class ListingContract:
@@ -242,24 +286,55 @@ class ListingContract:
         for prefix, after, limit in itertools.product(
             PREFIXES, [None, "0", "a/zz", "zzz", *IDS], [1, 3, 100]
         ):
-            found = [version.object_id for version in store.scan(DEFAULT_BUCKET, prefix, after, limit)]
+            page = store.list_objects(DEFAULT_BUCKET, prefix, after=after, limit=limit)
+            found = [version.object_id for version in page.versions]
             rest = [
                 key
                 for key in IDS
                 if key.startswith(prefix) and (after is None or key.encode() > after.encode())
             ]
             assert found == rest[:limit], (prefix, after, limit)
+            assert page.after == (found[-1] if len(rest) > limit else None)
+            assert page.prefixes == []
+
+    @pytest.mark.parametrize("delimiter", ["/", "a", "//", "é"])
+    @pytest.mark.parametrize("limit", [1, 2, 100])
+    def test_with_a_delimiter_each_group_is_listed_once(
+        self, store: Store, delimiter: str, limit: int
+    ) -> None:
+        for key in IDS:
+            commit(store, new_version(key, b"x"))
+        for prefix in PREFIXES:
+            keys, groups = grouped(prefix, delimiter)
+            found_keys, found_groups = [], []
+            for page in pages(store, prefix, delimiter, limit):
+                assert len(page.versions) + len(page.prefixes) <= limit
+                found_keys += [version.object_id for version in page.versions]
+                found_groups += page.prefixes
+            assert (found_keys, found_groups) == (keys, groups), prefix
+
+    def test_a_list_that_goes_on_inside_a_group_goes_on_behind_it(self, store: Store) -> None:
+        for key in ("a", "b/1", "b/2", "c"):
+            commit(store, new_version(key, b"x"))
+        page = store.list_objects(DEFAULT_BUCKET, "", delimiter="/", after="b/1", limit=10)
+        assert ([version.object_id for version in page.versions], page.prefixes) == (["c"], [])
+
+    def test_a_group_whose_objects_are_deleted_is_not_listed(self, store: Store) -> None:
+        commit(store, new_version("a/1", b"x"))
+        commit(store, new_version("b/1", b"x"))
+        delete(store, "a/1")
+        assert store.list_objects(DEFAULT_BUCKET, "", delimiter="/", limit=1) == Listing([], ["b/"], None)
 
     def test_it_shows_the_latest_version_of_each_object(self, store: Store) -> None:
         commit(store, new_version("a", b"one"))
         commit(store, new_version("b", b"one"))
         latest = commit(store, new_version("a", b"three")).version
-        listed = store.scan(DEFAULT_BUCKET, "", None, 10)
-        assert [version.size for version in listed] == [5, 3]
-        assert listed[0] == latest
+        found = listed(store)
+        assert [version.size for version in found] == [5, 3]
+        assert found[0] == latest
 
     def test_of_nothing_there_is_nothing_to_list(self, store: Store) -> None:
-        assert store.scan(DEFAULT_BUCKET, "", None, 10) == []
+        assert listed(store) == []
 
 
 class OutboxContract:

@@ -13,6 +13,7 @@ MEDIA_TYPE = "application/problem+json"
 
 # Most specific first.
 _STATUS: tuple[tuple[type[errors.ReplicatorError], HTTPStatus], ...] = (
+    (errors.IsDeleteMarker, HTTPStatus.METHOD_NOT_ALLOWED),
     (errors.InvalidRequest, HTTPStatus.BAD_REQUEST),
     (errors.NotFound, HTTPStatus.NOT_FOUND),
     (errors.Conflict, HTTPStatus.CONFLICT),
@@ -74,7 +75,8 @@ def make_problem(status: int, detail: str, code: str, **data: Any) -> Problem:
 
 def error_of(problem: Problem) -> errors.ReplicatorError:
     """The error that `problem` reports, as nearly as this release knows it."""
-    by_code = {kind.code: kind for kind in _every(errors.ReplicatorError)}
+    # Kinds that share a code with the one they refine are no business of another process.
+    by_code = {kind.code: kind for kind in reversed(_every(errors.ReplicatorError))}
     kind = by_code.get(problem.code)
     if kind is None:
         kind = next((known for known, status in _STATUS if status == problem.status), errors.ReplicatorError)

@@ -8,10 +8,10 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, PlainSerializer, StringConstraints, WithJsonSchema
 
 from replicator.kernel.errors import InvalidRequest
-from replicator.kernel.names import NodeName, ObjectId
+from replicator.kernel.names import BucketName, NodeName, ObjectId
 
 
-def _checked(parse: type[NodeName | ObjectId]) -> AfterValidator:
+def _checked(parse: type[BucketName | NodeName | ObjectId]) -> AfterValidator:
     def check(text: str) -> str:
         try:
             return str(parse.parse(text))
@@ -21,6 +21,7 @@ def _checked(parse: type[NodeName | ObjectId]) -> AfterValidator:
     return AfterValidator(check)
 
 
+BucketNameField = Annotated[str, _checked(BucketName)]
 NodeNameField = Annotated[str, _checked(NodeName)]
 ObjectIdField = Annotated[str, _checked(ObjectId)]
 HexDigest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

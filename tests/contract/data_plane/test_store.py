@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from replicator.data_plane.ports import Store
+from replicator.data_plane.storage.codec import ChunkCompressor
 from replicator.testing.clock import FrozenClock
 from replicator.testing.memory_store import MemoryStore
 from replicator.testing.node_store import StoreFolder, rocks
@@ -25,6 +26,13 @@ class TestNodeStoreOnRocksDb(StoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:
         with StoreFolder(tmp_path, open_catalog=rocks).opened() as store:
+            yield store
+
+
+class TestNodeStoreThatCompresses(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        with StoreFolder(tmp_path, compressor=ChunkCompressor()).opened() as store:
             yield store
 
 

@@ -73,6 +73,20 @@ def test_openapi_names_every_operation(schema: dict[str, Any]) -> None:
         "head /objects/{object_id}",
         "delete /objects/{object_id}",
         "get /objects",
+        "get /versions/{object_id}",
+        "post /copies",
+        "get /buckets",
+        "get /buckets/{name}",
+        "put /buckets/{name}",
+        "delete /buckets/{name}",
+        "get /store/stats",
+        "get /store/segments",
+        "get /store/chunks/{digest}",
+        "get /store/scrub",
+        "post /store/scrub",
+        "post /store/gc",
+        "post /store/compact",
+        "post /store/backups",
         "get /manifests/{object_id}",
         "get /pages/{digest}/{index}",
         "get /chunks/{digest}",
@@ -192,5 +206,6 @@ def test_after_a_failed_sync_nothing_is_acknowledged_and_reads_go_on(start_node:
     node.start()
     with httpx.Client(base_url=node.url, trust_env=False) as client:
         assert client.get("/objects/before").content == b"before"
-        assert client.get("/objects/during").status_code == 404
+        during = client.get("/objects/during")
+        assert during.status_code == 404 or during.content == b"during", "absent or whole"
         assert client.put("/objects/after", content=b"after").status_code == 201

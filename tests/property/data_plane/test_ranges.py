@@ -7,7 +7,7 @@ from functools import cache
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from replicator.data_plane.objects.blocks import BLOCK_BYTES_MAX, BLOCK_BYTES_MIN
+from replicator.data_plane.objects.blocks import BLOCK_BYTES_MAX, SHORT_BYTES_MAX
 from replicator.data_plane.objects.service import batch_range
 from replicator.data_plane.ports import Committed
 from replicator.kernel.manifest import PAGE_ENTRIES
@@ -53,7 +53,7 @@ def test_a_range_is_a_slice(asked: tuple[int, int, int]) -> None:
 
 
 @settings(deadline=None, print_blob=True)
-@given(ranges(), st.sampled_from([BLOCK_BYTES_MIN, BLOCK_BYTES_MAX]))
+@given(ranges(), st.sampled_from([SHORT_BYTES_MAX, BLOCK_BYTES_MAX]))
 def test_a_range_is_read_in_bounded_batches_that_waste_at_most_their_ends(
     asked: tuple[int, int, int], block_bytes: int
 ) -> None:

@@ -17,6 +17,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from replicator.data_plane.objects.upload import Upload
 from replicator.data_plane.ports import UNCONDITIONAL, Condition, NewVersion, Store
+from replicator.data_plane.storage.codec import ChunkCompressor
 from replicator.data_plane.storage.store import OpenedStore
 from replicator.kernel.errors import Conflict, NotFound, PreconditionFailed
 from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
@@ -29,6 +30,7 @@ from replicator.testing.objects import (
     TINY_CHUNKING,
     commit,
     delete,
+    listed,
     named,
     noise,
     read_all,
@@ -81,6 +83,10 @@ class StoreMachine(RuleBasedStateMachine):
     def fresh(self, seed: int, length: int) -> bytes:
         return noise(seed, length)
 
+    @rule(target=contents, seed=st.integers(0, 2), length=st.sampled_from([300, 5000]))
+    def that_shrinks(self, seed: int, length: int) -> bytes:
+        return b"".join(b"%d and %d; " % (seed, number) for number in range(length))[:length]
+
     @rule(target=contents, one=contents, other=contents, at=st.floats(0, 1))
     def overlapping(self, one: bytes, other: bytes, at: float) -> bytes:
         cut = int(at * len(one))
@@ -107,12 +113,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.put(key, data, version)
 
     def prepared(self, key: str, data: bytes, condition: Condition = UNCONDITIONAL) -> NewVersion:
-        body = Upload(self.store)
-        return body.finish(data, object_id=ObjectId(key), content_type=CONTENT_TYPE, condition=condition)
+        body = Upload(self.store, object_id=ObjectId(key))
+        return body.finish(data, content_type=CONTENT_TYPE, condition=condition)
 
     @rule(data=contents)
     def upload_that_does_not_end(self, data: bytes) -> None:
-        body = Upload(self.store)
+        body = Upload(self.store, object_id=ObjectId("unfinished"))
         body.write(data)
         body.abandon()
 
@@ -136,7 +142,9 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(NotFound):
                 delete(self.store, key)
             return
-        assert delete(self.store, key).version == self.model.versions[key]
+        removed = delete(self.store, key).removed
+        assert removed is not None
+        assert removed.version == self.model.versions[key]
         self.model.drop(key)
 
     @rule(data=contents)
@@ -159,7 +167,7 @@ class StoreMachine(RuleBasedStateMachine):
     def list_objects(self, prefix: str, after: str | None, limit: int) -> None:
         keys = sorted(self.model.contents, key=str.encode)
         rest = [key for key in keys if key.startswith(prefix) and (after is None or key > after)]
-        found = self.store.scan(DEFAULT_BUCKET, prefix, after, limit)
+        found = listed(self.store, prefix, after=after, limit=limit)
         assert [version.object_id for version in found] == rest[:limit]
         assert [version.version for version in found] == [self.model.versions[key] for key in rest[:limit]]
 
@@ -169,10 +177,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_holds_what_it_acknowledged(self) -> None:
-        listed = self.store.scan(DEFAULT_BUCKET, "", None, 100)
         held = {
             str(version.object_id): read_all(self.store, self.store.manifest(version.manifest))
-            for version in listed
+            for version in listed(self.store)
         }
         assert held == self.model.contents
 
@@ -191,8 +198,9 @@ class NodeStoreMachine(StoreMachine):
         self.opened = self.data.open()
         self.store = self.opened.store
 
-    @rule()
-    def restart(self) -> None:
+    @rule(compression=st.booleans())
+    def restart(self, compression: bool) -> None:
+        self.data.compressor = ChunkCompressor() if compression else None
         self.opened.close()
         self.opened = self.data.open()
         self.store = self.opened.store

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from replicator.kernel.errors import InvalidRequest
-from replicator.kernel.names import DEFAULT_BUCKET, NodeName, ObjectId
+from replicator.kernel.names import DEFAULT_BUCKET, BucketName, NodeName, ObjectId
 
 GOOD_OBJECT_IDS = [
     "demo.bin",
@@ -98,5 +98,59 @@ def test_an_endless_node_name_is_not_repeated_in_full() -> None:
     assert len(caught.value.data["name"]) <= 80
 
 
-def test_the_native_bucket_is_called_default() -> None:
-    assert DEFAULT_BUCKET == "default"
+GOOD_BUCKET_NAMES = [
+    "abc",
+    "a1b",
+    "my-bucket",
+    "my.bucket.2024",
+    "1.2.3",
+    "a-.b",
+    "x" * 63,
+    "s3alias",
+    "xn-a",
+]
+BAD_BUCKET_NAMES = [
+    ("", "3 to 63"),
+    ("ab", "3 to 63"),
+    ("x" * 64, "3 to 63"),
+    ("x" * 1_000_000, "3 to 63"),
+    ("Bucket", "lowercase"),
+    ("under_score", "lowercase"),
+    ("-abc", "begins and ends"),
+    ("abc-", "begins and ends"),
+    (".abc", "begins and ends"),
+    ("abc.", "begins and ends"),
+    ("a b", "lowercase"),
+    ("a/b", "lowercase"),
+    ("abc\n", "lowercase"),
+    ("grüße", "lowercase"),
+    ("a٣b", "lowercase"),
+    ("a..b", "two dots"),
+    ("192.168.5.4", "IP address"),
+    ("999.1.1.1", "IP address"),
+    ("xn--abc", "S3 reserves"),
+    ("sthree-abc", "S3 reserves"),
+    ("sthree-configurator", "S3 reserves"),
+    ("amzn-s3-demo-bucket", "S3 reserves"),
+    ("abc-s3alias", "S3 reserves"),
+    ("abc--ol-s3", "S3 reserves"),
+    ("abc.mrap", "S3 reserves"),
+    ("abc--x-s3", "S3 reserves"),
+    ("abc--table-s3", "S3 reserves"),
+]
+
+
+@pytest.mark.parametrize("text", GOOD_BUCKET_NAMES)
+def test_a_bucket_name_stands_for_itself(text: str) -> None:
+    assert BucketName.parse(text) == text
+
+
+@pytest.mark.parametrize(("text", "rule"), BAD_BUCKET_NAMES)
+def test_a_bad_bucket_name_is_refused_by_the_rule_it_breaks(text: str, rule: str) -> None:
+    with pytest.raises(InvalidRequest, match=rule) as caught:
+        BucketName.parse(text)
+    assert len(caught.value.data["bucket"]) <= 80
+
+
+def test_the_bucket_that_always_exists_is_called_default() -> None:
+    assert BucketName.parse("default") == DEFAULT_BUCKET

@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from replicator.cli.options import (
+    BUCKET_DEFAULT,
     CONTROL_PLANE_DEFAULT,
+    Bucket,
     ControlPlane,
     CursorOption,
     Json,
     LimitOption,
     Node,
+    VersionOption,
 )
 from replicator.cli.running import run
 
@@ -35,6 +38,7 @@ def put(
     if_match: Annotated[
         str | None, typer.Option(metavar="ETAG", help="Only if the object there has this entity tag.")
     ] = None,
+    bucket: Bucket = BUCKET_DEFAULT,
     json_output: Json = False,
     control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
 ) -> None:
@@ -46,11 +50,12 @@ def put(
     replicator put http://localhost:9001 notes.txt docs/notes.txt --if-absent
     """
     from replicator.cli import objects
+    from replicator.cli.place import Place
 
     wanted = objects.PutOptions(
         content_type=content_type, checksum=checksum, if_absent=if_absent, if_match=if_match
     )
-    place = objects.Place(node=node, control_plane=control_plane, json_output=json_output)
+    place = Place(node=node, bucket=bucket, control_plane=control_plane, json_output=json_output)
     run(objects.put(place, file, object_id, wanted), json_output=json_output)
 
 
@@ -65,7 +70,9 @@ def get(
             "under the last part of the id.",
         ),
     ] = None,
+    version: VersionOption = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that exists.")] = False,
+    bucket: Bucket = BUCKET_DEFAULT,
     json_output: Json = False,
     control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
 ) -> None:
@@ -74,11 +81,13 @@ def get(
     [bold]Examples[/bold]
     replicator get node2 backup.tar
     replicator get node2 photos.tar - | tar x
+    replicator get node2 notes.txt old.txt --version 019f3b2c4d5e0000a1b2c3d4e5f60718
     """
     from replicator.cli import objects
+    from replicator.cli.place import Place
 
-    place = objects.Place(node=node, control_plane=control_plane, json_output=json_output)
-    run(objects.get(place, object_id, file, force=force), json_output=json_output)
+    place = Place(node=node, bucket=bucket, control_plane=control_plane, json_output=json_output)
+    run(objects.get(place, object_id, file, version=version, force=force), json_output=json_output)
 
 
 def ls(
@@ -86,40 +95,54 @@ def ls(
     prefix: Annotated[
         str, typer.Argument(metavar="PREFIX", help="Only ids that begin so.", show_default=False)
     ] = "",
+    delimiter: Annotated[
+        str, typer.Option(help="Group ids that hold it behind the prefix, as / groups by folder.")
+    ] = "",
     limit: LimitOption = None,
     cursor: CursorOption = None,
+    bucket: Bucket = BUCKET_DEFAULT,
     json_output: Json = False,
     control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
 ) -> None:
-    """List the objects of a node in order of their ids.
+    """List the objects of a bucket in order of their ids.
 
-    In a pipe, separated by tabs: id, size in bytes, time, entity tag.
+    In a pipe, separated by tabs: id, size in bytes, time, entity tag; of a group, its prefix alone.
 
     [bold]Examples[/bold]
     replicator ls node1
     replicator ls node1 docs/ --json
+    replicator ls node1 docs/ --delimiter /
     """
     from replicator.cli import objects
+    from replicator.cli.place import Place
 
-    place = objects.Place(node=node, control_plane=control_plane, json_output=json_output)
-    run(objects.ls(place, prefix, limit=limit, cursor=cursor), json_output=json_output)
+    place = Place(node=node, bucket=bucket, control_plane=control_plane, json_output=json_output)
+    run(objects.ls(place, prefix, delimiter=delimiter, limit=limit, cursor=cursor), json_output=json_output)
 
 
 def rm(
     node: Node,
     object_ids: Annotated[list[str], typer.Argument(metavar="OBJECT_ID...")],
+    version: Annotated[
+        str | None,
+        typer.Option("--version", metavar="VERSION", help="Remove this version or delete marker for good."),
+    ] = None,
+    bucket: Bucket = BUCKET_DEFAULT,
     json_output: Json = False,
     control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
 ) -> None:
     """Delete objects from a node, and from no other.
 
+    Where the bucket keeps versions, they stay behind a delete marker.
     Those that are not there are reported and passed over.
     The exit code is that of the first failure.
 
     [bold]Examples[/bold]
     replicator rm node1 backup.tar docs/notes.txt
+    replicator rm node1 notes.txt --version 019f3b2c4d5e0000a1b2c3d4e5f60718
     """
     from replicator.cli import objects
+    from replicator.cli.place import Place
 
-    place = objects.Place(node=node, control_plane=control_plane, json_output=json_output)
-    run(objects.rm(place, object_ids), json_output=json_output)
+    place = Place(node=node, bucket=bucket, control_plane=control_plane, json_output=json_output)
+    run(objects.rm(place, object_ids, version=version), json_output=json_output)

@@ -14,15 +14,16 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_optio
 
 def control_plane(context: typer.Context) -> None:
     """Run the control plane: what decides, on port 8000. See its own --help."""
-    _become("replicator.control_plane.main", context.args)
+    become("replicator.control_plane.main", context.args)
 
 
 def node(context: typer.Context) -> None:
     """Run a node: one process, one store, on port 9001. See its own --help."""
-    _become("replicator.data_plane.main", context.args)
+    become("replicator.data_plane.main", context.args)
 
 
-def _become(module: str, arguments: list[str]) -> NoReturn:
+def become(module: str, arguments: list[str]) -> NoReturn:
+    """Become the process that `module` is, with these arguments."""
     # The same process id, so that signals and supervisors reach the server itself.
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
 from http import HTTPStatus
 
 from replicator.data_plane.api.exchange import Exchange
@@ -37,12 +38,16 @@ class ChunkRoutes:
             case "GET" | "HEAD":
                 await self._get(exchange, digest)
             case "PUT":
-                await self._put(exchange, digest)
+                async with self._service.budget.transfer(exchange.body_bytes):
+                    await self._put(exchange, digest)
             case _:
                 await exchange.respond_method_not_allowed(METHODS)
 
     async def _get(self, exchange: Exchange, digest: Digest) -> None:
-        length = self._service.store.locate([digest])[0]
+        with self._service.store.hold(f"read of chunk {digest}") as hold:
+            await self._answer_get(exchange, digest, self._service.store.locate([digest], hold=hold)[0])
+
+    async def _answer_get(self, exchange: Exchange, digest: Digest, length: int | None) -> None:
         if length is None:
             raise NotFound(f"chunk {digest} is not on this node", digest=str(digest))
         sent = [
@@ -55,9 +60,13 @@ class ChunkRoutes:
             await exchange.respond_empty(HTTPStatus.OK, sent)
             return
         batch = Batch([ChunkRef(digest, length)], 0, length)
-        async for _, block in self._service.read_ahead(iter([batch])):
-            await exchange.start(HTTPStatus.OK, sent)
-            await exchange.send(block, more=False)
+        async with (
+            self._service.budget.transfer(length),
+            aclosing(self._service.read_ahead(iter([batch]))) as blocks,
+        ):
+            async for _, block in blocks:
+                await exchange.start(HTTPStatus.OK, sent)
+                await exchange.send(block, more=False)
 
     async def _put(self, exchange: Exchange, digest: Digest) -> None:
         body = await exchange.short_body(self._service.store.chunking.chunk_bytes_max)
@@ -77,8 +86,13 @@ class ChunkRoutes:
 
     async def _fetch(self, exchange: Exchange) -> None:
         wanted = frames.decode_wanted(await exchange.short_body(frames.FETCH_DIGESTS_MAX * DIGEST_BYTES))
-        lengths = await self._service.locate(wanted)
-        total = sum(FRAME_BYTES + (length or 0) for length in lengths)
+        with self._service.store.hold("fetch by another node") as hold:
+            lengths = await self._service.locate(wanted, hold)
+            async with self._service.budget.transfer(None):
+                await self._answer_fetch(exchange, list(zip(wanted, lengths, strict=True)))
+
+    async def _answer_fetch(self, exchange: Exchange, located: list[tuple[Digest, int | None]]) -> None:
+        total = sum(FRAME_BYTES + (length or 0) for _, length in located)
         await exchange.start(
             HTTPStatus.OK,
             [
@@ -88,7 +102,7 @@ class ChunkRoutes:
         )
         exchange.watch_client()
         remaining = total
-        for present, run in _runs(list(zip(wanted, lengths, strict=True))):
+        for present, run in _runs(located):
             if not present:
                 block = b"".join(frames.encode_frame(ref.digest, FrameStatus.MISSING, 0) for ref in run)
                 remaining -= len(block)
@@ -97,23 +111,26 @@ class ChunkRoutes:
             remaining = await self._send_chunks(exchange, run, remaining)
 
     async def _send_chunks(self, exchange: Exchange, run: Sequence[ChunkRef], remaining: int) -> int:
+        batches = _batches(run, self._service.budget.block_bytes)
         try:
-            async for batch, block in self._service.read_ahead(
-                _batches(run, self._service.budget.block_bytes), gap=FRAME_BYTES
-            ):
-                at = 0
-                for ref in batch.refs:
-                    block[at : at + FRAME_BYTES] = frames.encode_frame(
-                        ref.digest, FrameStatus.CHUNK, ref.length
-                    )
-                    at += FRAME_BYTES + ref.length
-                remaining -= len(block)
-                await exchange.send(block, more=remaining > 0)
+            async with aclosing(self._service.read_ahead(batches, gap=FRAME_BYTES)) as blocks:
+                async for batch, block in blocks:
+                    _write_frames(batch.refs, block)
+                    remaining -= len(block)
+                    await exchange.send(block, more=remaining > 0)
         except Corrupt as error:
             if "digest" in error.data:
                 await _send_corrupt(exchange, Digest.parse(error.data["digest"]))
             raise
         return remaining
+
+
+def _write_frames(refs: Sequence[ChunkRef], block: memoryview) -> None:
+    """Put the header of each chunk's frame into the gap before it."""
+    at = 0
+    for ref in refs:
+        block[at : at + FRAME_BYTES] = frames.encode_frame(ref.digest, FrameStatus.CHUNK, ref.length)
+        at += FRAME_BYTES + ref.length
 
 
 async def _send_corrupt(exchange: Exchange, digest: Digest) -> None:

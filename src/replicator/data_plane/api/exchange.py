@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
+from replicator.data_plane.api.stall import Pace, Patience
+from replicator.data_plane.objects.blocks import SHORT_BYTES_MAX
 from replicator.kernel.errors import (
     Cancelled,
     InvalidRequest,
@@ -23,6 +25,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
 
 # A client that sends a short body may read the answer only afterwards; a long one it need not finish.
@@ -42,18 +45,22 @@ def _combined(lines: HeaderList) -> dict[bytes, bytes]:
 class Exchange:
     """A request that is being answered, by the task that makes it."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, patience: Patience) -> None:
         self.method: str = scope["method"]
         self.path: bytes = scope["raw_path"]
+        self.query: bytes = scope["query_string"]
         self.headers = _combined(scope["headers"])
         self.status = 0
         self.waiting_since: float | None = None
+        self._scope = scope
         self._receive = receive
         self._send = send
+        self._patience = patience
         self._body_ended = False
         self._task = asyncio.current_task()
         self._now = asyncio.get_running_loop().time
         self._given_up_after_s: float | None = None
+        self._too_slow = False
         self._leaving: asyncio.Task[None] | None = None
 
     def give_up(self, after_s: float) -> None:
@@ -78,18 +85,46 @@ class Exchange:
         """Whether the response has begun."""
         return self.status != 0
 
+    @property
+    def body_bytes(self) -> int | None:
+        """The length that the request announces for its body; None where it does not."""
+        length = self.headers.get(b"content-length", b"")
+        return int(length) if length.isdigit() else None
+
+    async def delegate(self, app: ASGIApp) -> None:
+        """Let `app` answer. Its response is watched like any other; its reading of the body is its own affair.
+
+        Raises:
+            Unavailable: the client stalled.
+        """
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await self.start(message["status"], message["headers"])
+            else:
+                await self.send(message.get("body", b""), more=message.get("more_body", False))
+
+        try:
+            await app(self._scope, self._receive, send)
+        except Exception as error:
+            if self._given_up_after_s is None:
+                raise
+            raise self._stalled() from error
+
     async def body(self, block_bytes: Callable[[], int]) -> AsyncIterator[list[bytes]]:
         """The request's body in blocks of at least `block_bytes()`, the last one aside.
 
         Raises:
             Cancelled: the client went away before the end.
             InvalidRequest: the body is not as long as it was said to be.
-            Unavailable: the client stalled.
+            Unavailable: the client stalled, or sent too slowly.
         """
+        pace = Pace(self._patience)
         block: list[bytes] = []
         length = received = 0
         more = True
         while more:
+            since = self._now()
             message = await self._from_client(self._receive())
             if message["type"] == "http.disconnect":
                 raise Cancelled("the client closed the connection before the end of the body")
@@ -99,6 +134,8 @@ class Exchange:
                 received += len(part)
             more = message.get("more_body", False)
             self._body_ended = not more
+            if more:
+                self._check_pace(pace, self._now() - since, len(part or b""))
             if not more and received != int(self.headers.get(b"content-length", received)):
                 raise InvalidRequest(f"the body ended after {received} bytes, before its Content-Length")
             if length >= block_bytes():
@@ -127,8 +164,12 @@ class Exchange:
         """Send a part of the response's body; `more` says whether another follows."""
         if self._leaving is not None and self._leaving.done():
             raise Cancelled("the client closed the connection before the end of the response")
-        message = {"type": "http.response.body", "body": body, "more_body": more}
-        await self._from_client(self._send(message))
+        if not more and len(body) > SHORT_BYTES_MAX:
+            # The server answers for what it has taken, and lets go of the request with its last part. With
+            # another part behind it, a client that does not read still counts as served and is watched.
+            await self._send_part(body, more=True)
+            body = b""
+        await self._send_part(body, more=more)
 
     async def respond(self, status: int, body: bytes, headers: HeaderList, *, linger: bool = False) -> None:
         """Send a whole response; `linger` before its end, for a client that still sends."""
@@ -156,7 +197,7 @@ class Exchange:
             headers = [*headers, (b"connection", b"close")]
         elif not self._body_ended:
             length = self.headers.get(b"content-length", b"")
-            if self._given_up_after_s is not None:
+            if self._given_up_after_s is not None or self._too_slow:
                 headers = [*headers, (b"connection", b"close")]
             elif length.isdigit() and int(length) <= _DISCARD_BYTES_MAX:
                 async for _ in self.body(lambda: 1):
@@ -185,6 +226,16 @@ class Exchange:
         sent = [(b"content-type", MEDIA_TYPE.encode()), (b"allow", allowed.encode())]
         await self.respond(problem.status, problem.model_dump_json().encode(), sent)
 
+    async def _send_part(self, body: bytes | memoryview, *, more: bool) -> None:
+        await self._from_client(self._send({"type": "http.response.body", "body": body, "more_body": more}))
+
+    def _check_pace(self, pace: Pace, waited_s: float, received_bytes: int) -> None:
+        try:
+            pace.note(waited_s=waited_s, received_bytes=received_bytes)
+        except Unavailable:
+            self._too_slow = True
+            raise
+
     async def _discard_body(self) -> None:
         # Closing on bytes that nobody read resets the connection, and the reset can overtake the answer
         # (RFC 9112, section 9.6).
@@ -206,8 +257,9 @@ class Exchange:
                 raise
             assert self._task is not None
             self._task.uncancel()
-            raise Unavailable(
-                f"the client took more than {self._given_up_after_s:g} s to send or take a block"
-            ) from None
+            raise self._stalled() from None
         finally:
             self.waiting_since = None
+
+    def _stalled(self) -> Unavailable:
+        return Unavailable(f"the client took more than {self._given_up_after_s:g} s to send or take a block")

@@ -11,7 +11,13 @@ from urllib.parse import unquote_to_bytes
 
 from replicator.data_plane.ports import UNCONDITIONAL, Condition
 from replicator.kernel.digest import DIGEST_BYTES, Digest
-from replicator.kernel.errors import InvalidRequest, RangeNotSatisfiable
+from replicator.kernel.errors import (
+    InvalidRequest,
+    IsDeleteMarker,
+    ObjectDeleted,
+    RangeNotSatisfiable,
+    ReplicatorError,
+)
 from replicator.kernel.names import ContentType, ObjectId
 
 Headers = Mapping[bytes, bytes]
@@ -61,6 +67,21 @@ def put_condition(headers: Headers) -> Condition:
         manifests=None if wanted is None or any_wanted else _manifests(wanted, weak=False),
         refused=frozenset() if refused is None or any_refused else _manifests(refused, weak=True),
     )
+
+
+def problem_headers(error: ReplicatorError) -> list[tuple[bytes, bytes]]:
+    """What goes ahead of the problem that reports `error`, besides what describes its body."""
+    match error:
+        case RangeNotSatisfiable():
+            return [(b"content-range", b"bytes */%d" % error.data["size"])]
+        case ObjectDeleted() | IsDeleteMarker():
+            sent = [
+                (b"x-replicator-delete-marker", b"true"),
+                (b"x-replicator-version", str(error.data["version"]).encode()),
+            ]
+            return sent if isinstance(error, ObjectDeleted) else [*sent, (b"allow", b"DELETE")]
+        case _:
+            return []
 
 
 def matches(header: bytes, manifest: Digest, *, weak: bool) -> bool:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from http import HTTPStatus
 
 from replicator.data_plane.api import headers
+from replicator.data_plane.api.address import Address, parse_address
 from replicator.data_plane.api.exchange import Exchange, HeaderList
 from replicator.data_plane.api.headers import ByteRange
 from replicator.data_plane.metrics import NodeMetrics
 from replicator.data_plane.objects.service import ObjectService
-from replicator.data_plane.ports import Committed, Version
-from replicator.kernel.errors import NotFound, PreconditionFailed
-from replicator.kernel.names import ObjectId
+from replicator.data_plane.ports import Committed, Deleted, DeleteMarker, Version
+from replicator.kernel.errors import InvalidRequest, PreconditionFailed
 from replicator.wire.objects import ObjectInfo
 
 PREFIX = b"/objects/"
@@ -26,6 +27,7 @@ METHODS = "GET, HEAD, PUT, DELETE"
 def describe(version: Version) -> ObjectInfo:
     """A version as the API shows it."""
     return ObjectInfo(
+        bucket=version.bucket,
         object_id=version.object_id,
         version=str(version.version),
         size=version.size,
@@ -46,27 +48,31 @@ class ObjectRoutes:
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request; errors of the tree travel to the caller."""
-        object_id = headers.parse_object_id(exchange.path[len(PREFIX) :])
+        address = parse_address(exchange.path[len(PREFIX) :], exchange.query)
         match exchange.method:
             case "PUT":
-                await self._put(exchange, object_id)
+                await self._put(exchange, address)
             case "GET" | "HEAD":
-                await self._get(exchange, object_id)
+                await self._get(exchange, address)
             case "DELETE":
-                await self._service.delete(object_id, headers.put_condition(exchange.headers))
-                await exchange.respond_empty(HTTPStatus.NO_CONTENT, [])
+                await self._delete(exchange, address)
             case _:
                 await exchange.respond_method_not_allowed(METHODS)
 
-    async def _put(self, exchange: Exchange, object_id: ObjectId) -> None:
+    async def _put(self, exchange: Exchange, address: Address) -> None:
+        if address.version is not None:
+            raise InvalidRequest("an upload makes a version of its own: leave 'version' out")
         headers.require_body_length(exchange.headers)
-        stored = await self._service.put(
-            object_id,
-            exchange.body(self._service.budget.block_bytes),
-            content_type=headers.content_type(exchange.headers),
-            condition=headers.put_condition(exchange.headers),
-            expected=headers.expected_digest(exchange.headers),
-        )
+        budget = self._service.budget
+        async with budget.transfer(exchange.body_bytes):
+            stored = await self._service.put(
+                address.bucket,
+                address.object_id,
+                exchange.body(budget.block_bytes),
+                content_type=headers.content_type(exchange.headers),
+                condition=headers.put_condition(exchange.headers),
+                expected=headers.expected_digest(exchange.headers),
+            )
         version, added = stored.version, stored.added
         if added.bytes:
             self._new_bytes.inc(added.bytes)
@@ -75,10 +81,15 @@ class ObjectRoutes:
         status = HTTPStatus.CREATED if stored.replaced is None else HTTPStatus.OK
         await exchange.respond_json(status, _put_answer(stored), _version_headers(version))
 
-    async def _get(self, exchange: Exchange, object_id: ObjectId) -> None:
-        version = self._service.head(object_id)
-        if version is None:
-            raise NotFound(f"there is no object '{object_id}' on this node", object_id=str(object_id))
+    async def _delete(self, exchange: Exchange, address: Address) -> None:
+        condition = headers.put_condition(exchange.headers)
+        done = await self._service.delete(
+            address.bucket, address.object_id, condition, version=address.version
+        )
+        await exchange.respond_empty(HTTPStatus.NO_CONTENT, _deleted_headers(done))
+
+    async def _get(self, exchange: Exchange, address: Address) -> None:
+        version = self._service.find(*address)
         asked = exchange.headers
         if b"if-match" in asked and not headers.matches(asked[b"if-match"], version.manifest, weak=False):
             raise PreconditionFailed("the object has another entity tag", version=str(version.version))
@@ -101,20 +112,22 @@ class ObjectRoutes:
         if exchange.method == "HEAD":
             await exchange.respond_empty(status, sent)
         else:
-            await self._stream(exchange, version, span, status, sent)
+            async with self._service.budget.transfer(span.stop - span.start):
+                await self._stream(exchange, version, span, status, sent)
 
     async def _stream(
         self, exchange: Exchange, version: Version, span: ByteRange, status: int, sent: HeaderList
     ) -> None:
         # Not begun before the first block has passed its check: until then an error is still a status.
         remaining = span.stop - span.start
-        async for block in self._service.read(version, span.start, span.stop):
-            if not exchange.started:
-                await exchange.start(status, sent)
-            remaining -= len(block)
-            if remaining:
-                exchange.watch_client()
-            await exchange.send(block, more=remaining > 0)
+        async with aclosing(self._service.read(version, span.start, span.stop)) as blocks:
+            async for block in blocks:
+                if not exchange.started:
+                    await exchange.start(status, sent)
+                remaining -= len(block)
+                if remaining:
+                    exchange.watch_client()
+                await exchange.send(block, more=remaining > 0)
         if not exchange.started:
             await exchange.respond_empty(status, sent)
 
@@ -124,6 +137,7 @@ def _put_answer(stored: Committed) -> bytes:
     version = stored.version
     created = datetime.fromtimestamp(version.version.wall_ms / 1000, UTC)
     answer = {
+        "bucket": version.bucket,
         "object_id": version.object_id,
         "version": str(version.version),
         "size": version.size,
@@ -145,6 +159,14 @@ def _version_headers(version: Version) -> HeaderList:
         (b"last-modified", _http_date(min(version.version.wall_ms // 1000, int(time.time())))),
         (b"x-replicator-version", str(version.version).encode()),
     ]
+
+
+def _deleted_headers(done: Deleted) -> HeaderList:
+    """The marker that was made, or else the version or marker that is gone for good."""
+    told = done.marker or done.removed
+    assert told is not None
+    sent = [(b"x-replicator-version", str(told.version).encode())]
+    return [*sent, (b"x-replicator-delete-marker", b"true")] if isinstance(told, DeleteMarker) else sent
 
 
 @lru_cache(maxsize=1024)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from replicator.kernel.names import DEFAULT_BUCKET
 from replicator.runtime.problems import PROBLEM_RESPONSES
 from replicator.wire.frames import MEDIA_TYPE as CHUNKS_MEDIA_TYPE
-from replicator.wire.objects import PutResult
+from replicator.wire.manifests import VERSION_HEADER
+from replicator.wire.objects import DELETE_MARKER_HEADER, PutResult
 
 _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _OBJECT_ID = {
@@ -16,6 +18,20 @@ _OBJECT_ID = {
     "description": "UTF-8, 1 to 1,024 bytes, percent-encoded; slashes may stand as they are.",
     "schema": {"type": "string"},
     "example": "models/v1/weights.bin",
+}
+_BUCKET = {
+    "name": "bucket",
+    "in": "query",
+    "required": False,
+    "description": "The bucket that holds the object.",
+    "schema": {"type": "string", "default": str(DEFAULT_BUCKET)},
+}
+_VERSION = {
+    "name": "version",
+    "in": "query",
+    "required": False,
+    "description": "32 hexadecimal digits; without it, the latest version.",
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
 }
 _DIGEST = {
     "name": "digest",
@@ -29,7 +45,7 @@ _DIGEST = {
 def bare_paths() -> dict[str, Any]:
     """The `paths` members for `/objects/{object_id}`, `/chunks/{digest}` and `/chunks/fetch`."""
     return {
-        "/objects/{object_id}": {"parameters": [_OBJECT_ID], **_object_operations()},
+        "/objects/{object_id}": {"parameters": [_OBJECT_ID, _BUCKET], **_object_operations()},
         "/chunks/{digest}": {"parameters": [_DIGEST], **_chunk_operations()},
         "/chunks/fetch": {"post": _fetch_operation()},
     }
@@ -55,18 +71,40 @@ def _object_operations() -> dict[str, Any]:
                 "200": {"description": "The bytes.", "content": {"application/octet-stream": _BYTES}},
                 "206": {"description": "A range.", "content": {"application/octet-stream": _BYTES}},
                 "304": {"description": "Not modified."},
+                "404": {
+                    "description": f"Not there; with {DELETE_MARKER_HEADER} where it is deleted and older "
+                    "versions are kept."
+                },
+                "405": {"description": "The version named is a delete marker."},
             },
-            parameters=[*conditions, *ranges],
+            parameters=[_VERSION, *conditions, *ranges],
         ),
         "head": _operation(
-            "Describe an object", "As GET, without the bytes.", {"200": {"description": "Headers."}}
+            "Describe an object",
+            "As GET, without the bytes.",
+            {"200": {"description": "Headers."}},
+            parameters=[_VERSION, *conditions],
         ),
         "delete": _operation(
             "Delete an object",
-            "Removes the latest version.",
-            {"204": {"description": "Deleted."}},
-            parameters=conditions,
+            "Where versions are kept, makes a delete marker; else removes it. With `version`, removes that version "
+            "or marker for good.",
+            {"204": {"description": "Deleted.", "headers": _deletion_headers()}},
+            parameters=[_VERSION, *conditions],
         ),
+    }
+
+
+def _deletion_headers() -> dict[str, Any]:
+    return {
+        VERSION_HEADER: {
+            "description": "Of the delete marker that was made, or else of what was removed.",
+            "schema": {"type": "string"},
+        },
+        DELETE_MARKER_HEADER: {
+            "description": "`true` where that is a delete marker.",
+            "schema": {"type": "string"},
+        },
     }
 
 

@@ -1,14 +1,49 @@
-"""Giving up on clients that neither send nor take a byte: one sweep for all exchanges.
+"""Giving up on clients that neither send nor take a byte, and on those that send next to nothing.
 
-A timer for every wait would cost more than the rest of a small request.
+One sweep looks at all exchanges: a timer for every wait would cost more than the rest of a small request. It
+cannot see a client that sends a byte now and then, so the bytes of a body are held against the time that was
+spent waiting for them, an interval at a time. Time that the node took itself does not count.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Protocol
 
+from replicator.kernel.errors import Unavailable
+
 _SWEEPS_PER_TIMEOUT = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait for a client's next block, and how slowly it may send, on average over that time."""
+
+    timeout_s: float
+    body_bytes_per_s_min: int
+
+
+class Pace:
+    """How fast one body comes."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._waited_s = 0.0
+        self._received_bytes = 0
+
+    def note(self, *, waited_s: float, received_bytes: int) -> None:
+        """Bytes came after a wait; raises `Unavailable` where an interval ends with too few."""
+        self._waited_s += waited_s
+        self._received_bytes += received_bytes
+        if self._waited_s < self._patience.timeout_s:
+            return
+        if self._received_bytes < self._patience.body_bytes_per_s_min * self._waited_s:
+            raise Unavailable(
+                f"the client sent {self._received_bytes} bytes in {self._waited_s:.3g} s; "
+                f"a body has to bring {self._patience.body_bytes_per_s_min} bytes a second"
+            )
+        self._waited_s, self._received_bytes = 0.0, 0
 
 
 class Waiting(Protocol):
@@ -23,18 +58,19 @@ class Waiting(Protocol):
 
 
 class StallWatch:
-    """Ends waits that have lasted `timeout_s`, at most a quarter later."""
+    """Ends waits that have lasted `patience.timeout_s`, at most a quarter later."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
+    def __init__(self, patience: Patience) -> None:
+        self.patience = patience
         self.watched: set[Waiting] = set()
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         loop = asyncio.get_running_loop()
+        timeout_s = self.patience.timeout_s
         while True:
-            await asyncio.sleep(self.timeout_s / _SWEEPS_PER_TIMEOUT)
-            latest = loop.time() - self.timeout_s
+            await asyncio.sleep(timeout_s / _SWEEPS_PER_TIMEOUT)
+            latest = loop.time() - timeout_s
             for waiting in list(self.watched):
                 if waiting.waiting_since is not None and waiting.waiting_since <= latest:
-                    waiting.give_up(self.timeout_s)
+                    waiting.give_up(timeout_s)

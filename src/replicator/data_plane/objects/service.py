@@ -5,16 +5,31 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import NamedTuple, TypeVar
 
 from replicator.data_plane.objects.blocks import BlockBudget
+from replicator.data_plane.objects.finding import find_version
 from replicator.data_plane.objects.upload import Upload
-from replicator.data_plane.ports import UNCONDITIONAL, Committed, Condition, Store, Version
+from replicator.data_plane.ports import (
+    UNCONDITIONAL,
+    Committed,
+    Condition,
+    Deleted,
+    Hold,
+    NewVersion,
+    Settle,
+    SettleDeleted,
+    Store,
+    Version,
+)
 from replicator.data_plane.settling import LoopSettler
 from replicator.kernel.digest import Digest
+from replicator.kernel.errors import ReplicatorError
 from replicator.kernel.manifest import ChunkRef, Manifest
-from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
+from replicator.kernel.names import DEFAULT_BUCKET, BucketName, ObjectId
+from replicator.kernel.version import VersionId
 
 T = TypeVar("T")
 
@@ -24,7 +39,7 @@ _ON_LOOP_DIGESTS_MAX = 64
 
 
 class ObjectService:
-    """Put, read, list and delete, in the bucket `default`."""
+    """Put, read and delete."""
 
     def __init__(
         self,
@@ -41,6 +56,7 @@ class ObjectService:
 
     async def put(
         self,
+        bucket: BucketName,
         object_id: ObjectId,
         body: AsyncIterator[list[bytes]],
         *,
@@ -58,71 +74,86 @@ class ObjectService:
             The version, durable, what was new in it, and the version it replaced.
 
         Raises:
+            NotFound: there is no such bucket.
             DigestMismatch, PreconditionFailed, QuotaExceeded, StoreFailed; or what `body` raises. The
             object is then as it was.
         """
         self.store.require_writable()
+        if bucket != DEFAULT_BUCKET:
+            self.store.bucket(bucket)
         if condition is not UNCONDITIONAL:
-            condition.check(self.store.head(DEFAULT_BUCKET, object_id))
-        upload = Upload(self.store, expected=expected)
+            condition.check(self.store.head(bucket, object_id))
+        upload = Upload(self.store, bucket=bucket, object_id=object_id, expected=expected)
         try:
             last = await self._write_all(upload, body)
-            finish = functools.partial(
-                upload.finish, object_id=object_id, content_type=content_type, condition=condition
-            )
+            finish = functools.partial(upload.finish, content_type=content_type, condition=condition)
             small = not upload.begun and sum(map(len, last)) <= _ON_LOOP_BYTES_MAX
             new = finish(*last) if small else await _result(self._start(finish, *last))
         except BaseException:
             upload.abandon()
             raise
-        done = await self._settler.settled(lambda settle: self.store.commit(new, settle))
-        assert done is not None
+        done = await self._commit(new, upload.close)
         return Committed(done.version, upload.total(done.added), done.replaced)
 
-    async def delete(self, object_id: ObjectId, condition: Condition = UNCONDITIONAL) -> Version:
-        """Remove the object; returns what was removed. Raises `NotFound`, `PreconditionFailed`."""
-        done = await self._settler.settled(
-            lambda settle: self.store.delete(DEFAULT_BUCKET, object_id, condition, settle)
-        )
+    async def delete(
+        self,
+        bucket: BucketName,
+        object_id: ObjectId,
+        condition: Condition = UNCONDITIONAL,
+        *,
+        version: VersionId | None = None,
+    ) -> Deleted:
+        """See `Store.delete`. Raises `NotFound`, `PreconditionFailed`, `StoreFailed`."""
+
+        def start(settle: SettleDeleted) -> None:
+            self.store.delete(bucket, object_id, condition, settle, version=version)
+
+        done = await self._settler.settled(start)
         assert done is not None
-        return done.version
+        return done
 
     async def put_chunk(self, digest: Digest, body: bytes) -> bool:
         """Keep one chunk, durably; says whether it was new. The caller has checked the digest."""
 
         def keep() -> bool:
-            added = self.store.add([(digest, body)])
-            self.store.checkpoint()
+            with self.store.hold(f"upload of chunk {digest}") as hold:
+                added = self.store.add([(digest, body)], hold)
+                self.store.checkpoint()
             return added.chunks > 0
 
         return await _result(self._start(keep))
 
-    async def locate(self, digests: list[Digest]) -> list[int | None]:
+    async def locate(self, digests: list[Digest], hold: Hold) -> list[int | None]:
         """See `ChunkReader.locate`; many are looked up in a thread."""
+        look = functools.partial(self.store.locate, digests, hold=hold)
         if len(digests) <= _ON_LOOP_DIGESTS_MAX:
-            return self.store.locate(digests)
-        return await _result(self._start(self.store.locate, digests))
+            return look()
+        return await _result(self._start(look))
 
-    def head(self, object_id: ObjectId) -> Version | None:
-        """The latest version."""
-        return self.store.head(DEFAULT_BUCKET, object_id)
+    def find(self, bucket: BucketName, object_id: ObjectId, version: VersionId | None = None) -> Version:
+        """See `find_version`."""
+        return find_version(self.store, bucket, object_id, version)
 
-    async def read(self, version: Version, start: int, stop: int) -> AsyncIterator[memoryview]:
+    async def read(self, version: Version, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
         """The bytes from `start` to `stop`, in blocks, every record checked.
 
-        The next block is read while the caller sends the one before.
+        The next block is read while the caller sends the one before. What is read stays until the generator is
+        closed.
 
         Raises:
+            NotFound: the version was removed meanwhile.
             Corrupt: a record fails its check. What came before it was intact.
         """
-        manifest = self.store.manifest(version.manifest)
-        batches = batch_range(self.store, manifest, start, stop, self.budget.block_bytes)
-        async for batch, block in self.read_ahead(batches):
-            yield block[batch.skip : batch.stop]
+        with self.store.hold(f"read of '{version.object_id}'") as hold:
+            manifest = self.store.pin(version.manifest, hold)
+            batches = batch_range(self.store, manifest, start, stop, self.budget.block_bytes)
+            async with aclosing(self.read_ahead(batches)) as blocks:
+                async for batch, block in blocks:
+                    yield block[batch.skip : batch.stop]
 
     async def read_ahead(
         self, batches: Iterator[Batch], *, gap: int = 0
-    ) -> AsyncIterator[tuple[Batch, memoryview]]:
+    ) -> AsyncGenerator[tuple[Batch, memoryview], None]:
         """Each batch with its bytes, see `ChunkReader.read`; the next is read while this one is used."""
         current = next(batches, None)
         if current is None:
@@ -143,6 +174,20 @@ class ObjectService:
             if ahead is not None:
                 block = ahead.result()
             current = following
+
+    async def _commit(self, new: NewVersion, release: Callable[[], None]) -> Committed:
+        """Commit; `release` is called once that has settled, whether or not the caller still waits."""
+
+        def start(settle: Settle) -> None:
+            def settled(done: Committed | None, error: ReplicatorError | None) -> None:
+                release()
+                settle(done, error)
+
+            self.store.commit(new, settled)
+
+        done = await self._settler.settled(start)
+        assert done is not None
+        return done
 
     async def _write_all(self, upload: Upload, body: AsyncIterator[list[bytes]]) -> list[bytes]:
         """Feed every block but the last, which is returned; one is written while the next arrives."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from replicator.data_plane.ports import UNCONDITIONAL, Added, Condition, NewVersion, Store
+from replicator.data_plane.ports import UNCONDITIONAL, Added, Condition, Hold, NewVersion, Store
 from replicator.kernel.chunker import Chunker
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import DigestMismatch
 from replicator.kernel.manifest import ChunkRef, ManifestBuilder
-from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
+from replicator.kernel.names import DEFAULT_BUCKET, BucketName, ObjectId
 
 CHECKPOINT_BYTES = 64 * 1024 * 1024
 INLINE_CHUNKS_MAX = 64
@@ -19,6 +19,9 @@ INLINE_CHUNKS_MAX = 64
 class Upload:
     """Blocking and not thread-safe: `write` any number of times, then `finish` or `abandon`.
 
+    What was added is held until it is part of a page that is staged, or of the version: `close` is for when the
+    commit has settled.
+
     Memory: the block at hand, one page of the manifest, and at most one chunk held back. What was added is
     made durable every `CHECKPOINT_BYTES`, so that neither the kernel nor the store gathers a backlog.
 
@@ -26,13 +29,24 @@ class Upload:
         begun: something was written, so that `finish` may wait for the disk.
     """
 
-    def __init__(self, store: Store, *, expected: Digest | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        object_id: ObjectId,
+        bucket: BucketName = DEFAULT_BUCKET,
+        expected: Digest | None = None,
+    ) -> None:
         self._store = store
+        self._object_id = object_id
+        self._bucket = bucket
         self._chunker = Chunker(store.chunking)
         self._builder = ManifestBuilder(store.chunking)
         self._expected = expected
         self._whole = hashlib.sha256() if expected is not None else None
         self._number: int | None = None
+        # A body that comes whole with its version adds nothing before, and so needs none.
+        self._hold: Hold | None = None
         self._added = Added(0, 0)
         self._unsynced_bytes = 0
         self.begun = False
@@ -42,13 +56,7 @@ class Upload:
         self.begun = True
         self._add(self._cut(blocks, last=False))
 
-    def finish(
-        self,
-        *blocks: bytes,
-        object_id: ObjectId,
-        content_type: str,
-        condition: Condition = UNCONDITIONAL,
-    ) -> NewVersion:
+    def finish(self, *blocks: bytes, content_type: str, condition: Condition = UNCONDITIONAL) -> NewVersion:
         """The version to commit. A small body that came whole with this call goes as inline chunks.
 
         Raises:
@@ -69,9 +77,10 @@ class Upload:
         manifest, last_page = self._builder.finish()
         if last_page is not None:
             self._stage(last_page)
+            self._hold_only(())
         return NewVersion(
-            object_id=object_id,
-            bucket=DEFAULT_BUCKET,
+            object_id=self._object_id,
+            bucket=self._bucket,
             manifest=manifest,
             content_type=content_type,
             chunks=chunks if inline else (),
@@ -83,6 +92,12 @@ class Upload:
         """The body will not come: undo what was staged for it."""
         if self._number is not None:
             self._store.discard(self._number)
+        self.close()
+
+    def close(self) -> None:
+        """The commit has settled, or will not come: hold nothing any more."""
+        if self._hold is not None:
+            self._hold.close()
 
     def total(self, inline: Added) -> Added:
         """What the whole body brought, given what its inline chunks did."""
@@ -98,7 +113,9 @@ class Upload:
         return chunks
 
     def _add(self, chunks: Sequence[tuple[Digest, memoryview]]) -> None:
-        added = self._store.add(chunks)
+        if self._hold is None:
+            self._hold = self._store.hold(f"upload of '{self._object_id}'")
+        added = self._store.add(chunks, self._hold)
         self._added = Added(self._added.chunks + added.chunks, self._added.bytes + added.bytes)
         self._unsynced_bytes += added.bytes
         if self._unsynced_bytes >= CHECKPOINT_BYTES:
@@ -107,12 +124,18 @@ class Upload:
         self._list(chunks)
 
     def _list(self, chunks: Sequence[tuple[Digest, memoryview]]) -> None:
-        for digest, piece in chunks:
+        for index, (digest, piece) in enumerate(chunks):
             page = self._builder.add(ChunkRef(digest, len(piece)))
             if page is not None:
                 self._stage(page)
+                self._hold_only(chunks[index:])
 
     def _stage(self, page: tuple[int, bytes, Sequence[ChunkRef]]) -> None:
         if self._number is None:
             self._number = self._store.stage()
         self._store.stage_page(self._number, *page)
+
+    def _hold_only(self, chunks: Sequence[tuple[Digest, memoryview]]) -> None:
+        """The staged page refers to its chunks; those behind it were added too, and still need the hold."""
+        if self._hold is not None:
+            self._hold.chunks.intersection_update([digest for digest, _ in chunks])

@@ -8,11 +8,11 @@ committed, with the version id it has at its source.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from replicator.data_plane.ports import NewVersion, Store, Version
+from replicator.data_plane.ports import Hold, NewVersion, Settle, Store, Version
 from replicator.data_plane.replication import plan
 from replicator.data_plane.replication.plan import Tally
 from replicator.data_plane.replication.ports import Delivery, Offer, Peer
@@ -74,23 +74,37 @@ class Pull:
             )
         size = offer.manifest.size
         self.tally = Tally(logical=size)
-        if self._holds(offer.manifest.digest) and not self.store.has_damage:
-            version = self._commit(offer, None)
-            self.tally = Tally(logical=size, done=size)
-            return Pulled(version, skipped=True)
+        with self.store.hold(f"pull of '{self.object_id}'") as hold:
+            version = None if self.store.has_damage else self._share(offer, hold)
+            if version is not None:
+                self.tally = Tally(logical=size, done=size)
+                return Pulled(version, skipped=True)
+            return Pulled(self._bring_all(offer, hold), skipped=False)
+
+    def _share(self, offer: Offer, hold: Hold) -> Version | None:
+        """Commit the manifest that is here already; None where it is not."""
+        try:
+            self.store.pin(offer.manifest.digest, hold)
+            return self._commit(offer, None, shares=True)
+        except NotFound:
+            return None
+
+    def _bring_all(self, offer: Offer, hold: Hold) -> Version:
+        """Have everything here that the manifest names, and commit."""
         number = self.store.stage() if offer.manifest.pages else None
         try:
             for index, entries, encoded in self._pages(offer.manifest):
-                self._bring(entries)
+                self._bring(entries, hold)
                 if number is not None:
                     self.store.stage_page(number, index, encoded, entries)
+                    hold.chunks.clear()
                     self._unsynced_bytes = 0
         except BaseException:
             if number is not None:
                 self.store.discard(number)
             self._keep_what_came()
             raise
-        return Pulled(self._commit(offer, number), skipped=False)
+        return self._commit(offer, number)
 
     def _require_source(self, offer: Offer) -> None:
         if offer.node != self.source:
@@ -107,13 +121,6 @@ class Pull:
             # The attempt has failed for another reason, which is the one to report.
             log.warning("pull.not_kept", object_id=self.object_id, reason=error.message)
 
-    def _holds(self, manifest: Digest) -> bool:
-        try:
-            self.store.manifest(manifest)
-        except NotFound:
-            return False
-        return True
-
     def _pages(self, manifest: Manifest) -> Iterator[tuple[int, Sequence[ChunkRef], bytes]]:
         if not manifest.pages:
             yield 0, manifest.entries, b""
@@ -122,23 +129,23 @@ class Pull:
             self.tally = replace(self.tally, wire=self.tally.wire + len(encoded))
             yield index, decode_page(encoded, manifest, index), encoded
 
-    def _bring(self, entries: Sequence[ChunkRef]) -> None:
+    def _bring(self, entries: Sequence[ChunkRef], hold: Hold) -> None:
         """Have every chunk of `entries` here."""
-        lengths = self.store.locate([ref.digest for ref in entries], intact=True)
+        lengths = self.store.locate([ref.digest for ref in entries], intact=True, hold=hold)
         wanted = plan.missing(entries, lengths)
         here = sum(ref.length for ref in entries) - sum(ref.length for ref in wanted)
         self.tally = replace(self.tally, done=self.tally.done + here)
         for batch in plan.batches(wanted, bytes_max=BATCH_BYTES):
             for delivery in self.peer.fetch(batch):
-                self._keep(delivery)
+                self._keep(delivery, hold)
 
-    def _keep(self, delivery: Delivery) -> None:
+    def _keep(self, delivery: Delivery, hold: Hold) -> None:
         if self.cancelled.is_set():
             raise Cancelled("the pull was cancelled")
         for digest, payload in delivery.chunks:
             if Digest.of(payload) != digest:
                 raise BrokenPeer(f"the source sent other bytes as chunk {digest}", digest=str(digest))
-        self.store.add(delivery.chunks)
+        self.store.add(delivery.chunks, hold)
         arrived = sum(len(payload) for _, payload in delivery.chunks)
         self.tally = replace(
             self.tally,
@@ -151,7 +158,7 @@ class Pull:
             self.store.checkpoint()
             self._unsynced_bytes = 0
 
-    def _commit(self, offer: Offer, number: int | None) -> Version:
+    def _commit(self, offer: Offer, number: int | None, *, shares: bool = False) -> Version:
         new = NewVersion(
             object_id=self.object_id,
             bucket=DEFAULT_BUCKET,
@@ -159,11 +166,12 @@ class Pull:
             content_type=offer.content_type,
             manifest_number=number,
             version=offer.version,
+            shares=shares,
         )
-        done = wait_settled(_commit_into(self.store, new))
+
+        def start(settle: Settle) -> None:
+            self.store.commit(new, settle)
+
+        done = wait_settled(start)
         assert done is not None
         return done.version
-
-
-def _commit_into(store: Store, new: NewVersion) -> Callable[..., None]:
-    return lambda settle: store.commit(new, settle)

@@ -26,7 +26,7 @@ def refusal_of(url: str, status: int, body: bytes) -> ReplicatorError:
         said = error_of(Problem.model_validate_json(body))
     except ValidationError:
         said = ReplicatorError("no reason was given")
-    if type(said) in (NotFound, Corrupt):
+    if isinstance(said, NotFound) or type(said) is Corrupt:
         return said
     message = f"{url} answered {status}: {said.message}"
     if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _IOV_MAX = 1024
 _OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SYNC_FILE_RANGE_WRITE = 2
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CAN_READ_CACHED = hasattr(os, "RWF_NOWAIT")
 
 
@@ -100,6 +101,37 @@ def write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> None:
                 views[0] = views[0][written:]
     except OSError as error:
         raise _failed("a write to a segment", error) from error
+
+
+def truncate(descriptor: int, length: int) -> None:
+    """Cut a file's tail off; raises `StoreFailed`."""
+    try:
+        os.ftruncate(descriptor, length)
+    except OSError as error:
+        raise _failed("the cutting of a segment", error) from error
+
+
+def unlink(path: str) -> None:
+    """Remove a name; raises `StoreFailed`."""
+    try:
+        os.unlink(path)
+    except OSError as error:
+        raise _failed("the removal of a segment", error) from error
+
+
+def link(path: str, other: str) -> None:
+    """Give the file at `path` the second name `other`.
+
+    Raises:
+        Unavailable: the file systems differ, or do not know second names.
+    """
+    try:
+        os.link(path, other)
+    except OSError as error:
+        raise Unavailable(
+            f"'{other}' cannot be linked to its segment: {error.strerror}; "
+            "the backup folder must be on the disk of the data folder"
+        ) from error
 
 
 def fill(path: str, length: int) -> None:
@@ -196,6 +228,49 @@ def start_write_back(descriptor: int, offset: int, length: int) -> None:
     """
     if _sync_file_range is not None:
         _sync_file_range(descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
+
+
+def start_reading(descriptor: int, offset: int, length: int) -> None:
+    """Let the kernel begin to read these bytes, where it can, so that a later read does not wait for the disk."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
+
+
+def forget_cached(descriptor: int, offset: int, length: int) -> None:
+    """Let the kernel drop these bytes from its page cache, where it can: written ones that are durable only."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+def _find_renameat2() -> ctypes._NamedFuncPointer | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is not None:
+        function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+        function.restype = ctypes.c_int
+    return function
+
+
+_renameat2 = _find_renameat2()
+
+
+def exchange(path: str, other: str) -> None:
+    """Exchange two names at once, so that no moment lacks either of them; `sync_folder` makes it durable.
+
+    Where the system cannot, `other` is missing for a moment, and what it was is at `path` with `.moved`.
+    """
+    if _renameat2 is not None:
+        result = _renameat2(_AT_FDCWD, os.fsencode(path), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+        if result == 0:
+            return
+        error = ctypes.get_errno()
+        if error not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(error, os.strerror(error), path)
+    moved = f"{path}.moved"
+    os.rename(other, moved)
+    os.rename(path, other)
+    os.rename(moved, path)
 
 
 def free_bytes(path: str) -> int:

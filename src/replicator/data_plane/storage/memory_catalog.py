@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Sequence
 
-from replicator.data_plane.storage.catalog import FAMILIES, Batch, Family
+from replicator.data_plane.storage.catalog import FAMILIES, Batch, Family, Skip
+from replicator.kernel.errors import Unavailable
 
 
 class MemoryCatalog:
@@ -23,12 +25,13 @@ class MemoryCatalog:
         return [rows.get(key) for key in keys]
 
     def scan(
-        self, family: Family, prefix: bytes, start: bytes | None = None
+        self, family: Family, prefix: bytes, start: bytes | None = None, skip: Skip | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
         """See `Catalog.scan`."""
         first = max(prefix, start or b"")
         rows = list(self._rows[family].items())
-        return iter(sorted(item for item in rows if item[0] >= first and item[0].startswith(prefix)))
+        found = sorted(item for item in rows if item[0] >= first and item[0].startswith(prefix))
+        return iter(found) if skip is None else _skipping(found, skip)
 
     def write(self, batch: Batch) -> None:
         """See `Catalog.write`."""
@@ -38,5 +41,26 @@ class MemoryCatalog:
             else:
                 self._rows[family][bytes(key)] = bytes(row)
 
+    def following(self, family: Family, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `Catalog.following`."""
+        ordered = sorted(self._rows[family])
+        places = [bisect.bisect_right(ordered, key) for key in keys]
+        return [ordered[place] if place < len(ordered) else None for place in places]
+
+    def sync(self) -> None:
+        """See `Catalog.sync`."""
+
+    def copy_to(self, path: str) -> None:
+        """See `Catalog.copy_to`; memory has no folders."""
+        raise Unavailable("a catalog in memory cannot be copied to a folder", path=path)
+
     def close(self) -> None:
         """See `Catalog.close`."""
+
+
+def _skipping(rows: list[tuple[bytes, bytes]], skip: Skip) -> Iterator[tuple[bytes, bytes]]:
+    first = b""
+    for key, row in rows:
+        if key >= first:
+            yield key, row
+            first = skip(key) or b""

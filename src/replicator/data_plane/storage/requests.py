@@ -1,4 +1,4 @@
-"""The changes that the committer knows: each puts its rows into the group's batch."""
+"""The changes that the committer knows: each decides, and says so in the group's entries or rows."""
 
 from __future__ import annotations
 
@@ -6,20 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from replicator.data_plane.ports import Added, Committed, Condition, NewVersion, Version
+from replicator.data_plane.ports import (
+    Added,
+    Bucket,
+    Committed,
+    Condition,
+    Deleted,
+    DeleteMarker,
+    NewVersion,
+    Version,
+    Versioning,
+)
 from replicator.data_plane.storage import rows
-from replicator.data_plane.storage.committer import NOTHING_ADDED, Group
+from replicator.data_plane.storage.committer import Group
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import Conflict, NotFound
-from replicator.kernel.manifest import ChunkRef, decode_detached_page
-from replicator.kernel.names import BucketName, ObjectId
+from replicator.kernel.manifest import ChunkRef
+from replicator.kernel.names import DEFAULT_BUCKET, BucketName, ObjectId
+from replicator.kernel.version import VersionId
 
 _NO_CHUNKS: tuple[tuple[Digest, bytes], ...] = ()
 
 
 @dataclass(slots=True)
 class CommitVersion:
-    """Make a version the latest of its object."""
+    """Make a version of an object."""
 
     grows: ClassVar[bool] = True
     new: NewVersion
@@ -33,20 +44,23 @@ class CommitVersion:
         return self.new.chunks  # type: ignore[return-value]
 
     def apply(self, group: Group, added: Added) -> Committed:
-        """Rows: manifest and its references where it is new, version, reference, end of staging."""
+        """Entries: the manifest where it is new, the version, the drop of the null version it replaces."""
         new = self.new
-        current = group.head(new.bucket, new.object_id)
+        null = find_bucket(group, new.bucket).versioning != Versioning.ON
+        newest = group.newest(new.bucket, new.object_id)
+        current = newest if isinstance(newest, Version) else None
         new.condition.check(current)
-        if current is not None and new.version is not None:
-            if current.version == new.version and current.manifest == new.manifest.digest:
-                return Committed(current, added)
-            if current.version >= new.version:
-                raise Conflict(
-                    f"this node holds a newer version of '{new.object_id}'; "
-                    "delete it here first if the older one is to replace it",
-                    object_id=str(new.object_id),
-                    version=str(current.version),
-                )
+        if new.version is not None and (known := self._known(group, new.version)) is not None:
+            return Committed(known, added)
+        replaced = group.null_version(new.bucket, new.object_id) if null else None
+        if new.version is not None and replaced is not None and replaced > new.version:
+            raise Conflict(
+                f"this node holds a newer version of '{new.object_id}', and its bucket keeps no older ones; "
+                "delete it here first, or turn versioning on",
+                object_id=str(new.object_id),
+                version=str(replaced),
+            )
+        self._log_manifest(group)
         version = Version(
             bucket=new.bucket,
             object_id=new.object_id,
@@ -55,49 +69,156 @@ class CommitVersion:
             size=new.manifest.size,
             chunk_count=new.manifest.chunk_count,
             content_type=new.content_type,
+            null=null,
         )
-        self._store_manifest(group)
-        batch = group.batch
-        if current is not None:
-            _remove(group, current)
-        batch.put("versions", rows.version_key(version), rows.encode_version_row(version))
-        batch.put("manifests", rows.manifest_ref_key(version.manifest, version.version), b"")
-        group.set_head(new.bucket, new.object_id, version)
-        return Committed(version, added, current)
+        group.log_version(version)
+        gone = drop(group, new.bucket, new.object_id, replaced)
+        return Committed(version, added, gone if isinstance(gone, Version) else None)
 
-    def _store_manifest(self, group: Group) -> None:
+    def _known(self, group: Group, version: VersionId) -> Version | None:
+        found = group.version(self.new.bucket, self.new.object_id, version)
+        if found is None:
+            if group.is_referred_to(self.new.manifest.digest, version):
+                # The two would have one reference, and the end of either would end both.
+                raise Conflict(
+                    f"version {version} of '{self.new.object_id}' is here as one of another object",
+                    object_id=str(self.new.object_id),
+                )
+            return None
+        known = found[0]
+        if not isinstance(known, Version) or known.manifest != self.new.manifest.digest:
+            raise Conflict(
+                f"version {version} of '{self.new.object_id}' is here with other content",
+                object_id=str(self.new.object_id),
+            )
+        return known
+
+    def _log_manifest(self, group: Group) -> None:
         manifest = self.new.manifest
-        if group.has_manifest(manifest.digest):
+        if group.manifest(manifest.digest) is not None:
             return
-        batch = group.batch
-        for ref in manifest.entries:
-            batch.put("chunks", rows.chunk_ref_key(ref.digest, self.manifest_number), b"")
-        batch.put("manifests", manifest.digest, rows.encode_manifest_row(manifest, self.manifest_number))
-        group.use_number(self.manifest_number)
-        batch.delete("meta", rows.staged_key(self.manifest_number))
-        group.set_manifest(manifest.digest, self.manifest_number)
+        if self.new.shares or (manifest.pages and not group.is_staged(self.manifest_number)):
+            raise NotFound(f"manifest {manifest.digest} is no longer here", digest=str(manifest.digest))
+        group.require_chunks(manifest.entries)
+        group.log_manifest(manifest, self.manifest_number)
         self.staging_used = True
 
 
 @dataclass(slots=True)
 class DeleteVersion:
-    """Remove the latest version of an object."""
+    """Delete an object, or one version of it for good."""
 
     grows: ClassVar[bool] = False
     bucket: BucketName
     object_id: ObjectId
     condition: Condition
+    version: VersionId | None = None
     chunks: ClassVar[Sequence[tuple[Digest, bytes]]] = _NO_CHUNKS
 
-    def apply(self, group: Group, _: Added) -> Committed:
-        """Rows: version and its reference go."""
-        current = group.head(self.bucket, self.object_id)
-        if current is None:
+    def apply(self, group: Group, _: Added) -> Deleted:
+        """Entries: the drop of a version, or a delete marker and the drop of the null version it replaces."""
+        versioning = find_bucket(group, self.bucket).versioning
+        if self.version is not None:
+            return self._drop_one(group, self.version)
+        newest = group.newest(self.bucket, self.object_id)
+        if not isinstance(newest, Version):
             raise NotFound(f"there is no object '{self.object_id}'", object_id=str(self.object_id))
-        self.condition.check(current)
-        _remove(group, current)
-        group.set_head(self.bucket, self.object_id, None)
-        return Committed(current, NOTHING_ADDED)
+        self.condition.check(newest)
+        null = group.null_version(self.bucket, self.object_id) if versioning != Versioning.ON else None
+        if versioning == Versioning.OFF:
+            return Deleted(drop(group, self.bucket, self.object_id, null or newest.version), None)
+        marker = DeleteMarker(
+            bucket=self.bucket,
+            object_id=self.object_id,
+            version=group.version_id(None),
+            null=versioning == Versioning.SUSPENDED,
+        )
+        group.log_version(marker)
+        return Deleted(drop(group, self.bucket, self.object_id, null), marker)
+
+    def _drop_one(self, group: Group, version: VersionId) -> Deleted:
+        found = group.version(self.bucket, self.object_id, version)
+        if found is None:
+            raise NotFound(
+                f"there is no version {version} of object '{self.object_id}'",
+                object_id=str(self.object_id),
+                version=str(version),
+            )
+        self.condition.check(found[0] if isinstance(found[0], Version) else None)
+        return Deleted(drop(group, self.bucket, self.object_id, version), None)
+
+
+def drop(
+    group: Group, bucket: BucketName, object_id: ObjectId, version: VersionId | None
+) -> Version | DeleteMarker | None:
+    """Log the drop of a version; returns what it was."""
+    found = None if version is None else group.version(bucket, object_id, version)
+    if found is None:
+        return None
+    group.log_drop(*found)
+    return found[0]
+
+
+def find_bucket(group: Group, name: BucketName) -> Bucket:
+    """A bucket; raises `NotFound`."""
+    return require_bucket(group.bucket(name), name)
+
+
+def require_bucket(row: rows.BucketRow | None, name: BucketName) -> Bucket:
+    """The bucket of a row that may be missing; `default` always exists. Raises `NotFound`."""
+    if row is not None and not row.removed:
+        return row.bucket
+    if name == DEFAULT_BUCKET:
+        return Bucket(DEFAULT_BUCKET, Versioning.OFF, 0)
+    raise NotFound(f"there is no bucket '{name}' on this node", bucket=str(name))
+
+
+@dataclass(slots=True)
+class SetBucket:
+    """Make a bucket, or change its versioning."""
+
+    grows: ClassVar[bool] = True
+    name: BucketName
+    versioning: Versioning
+    chunks: ClassVar[Sequence[tuple[Digest, bytes]]] = _NO_CHUNKS
+
+    def apply(self, group: Group, _: Added) -> Bucket:
+        """Entries: the bucket, unless it is as wanted."""
+        row = group.bucket(self.name)
+        if row is None or row.removed:
+            bucket = Bucket(self.name, self.versioning, group.wall_ms)
+        else:
+            bucket = row.bucket._replace(versioning=self.versioning)
+            if bucket == row.bucket:
+                return bucket
+            if self.versioning == Versioning.OFF:
+                raise Conflict(
+                    f"bucket '{self.name}' keeps versions already: suspend versioning instead",
+                    bucket=str(self.name),
+                )
+        group.log_bucket(bucket)
+        return bucket
+
+
+@dataclass(slots=True)
+class RemoveBucket:
+    """Remove an empty bucket."""
+
+    grows: ClassVar[bool] = False
+    name: BucketName
+    chunks: ClassVar[Sequence[tuple[Digest, bytes]]] = _NO_CHUNKS
+
+    def apply(self, group: Group, _: Added) -> None:
+        """Entries: the bucket, as removed."""
+        if self.name == DEFAULT_BUCKET:
+            raise Conflict("the bucket 'default' cannot be removed", bucket=str(self.name))
+        bucket = find_bucket(group, self.name)
+        if group.holds_versions(self.name):
+            raise Conflict(
+                f"bucket '{self.name}' is not empty: remove its versions and delete markers first",
+                bucket=str(self.name),
+            )
+        group.log_bucket(bucket, removed=True)
 
 
 @dataclass(slots=True)
@@ -106,43 +227,42 @@ class StagePage:
 
     grows: ClassVar[bool] = True
     number: int
-    index: int
+    page: int
     encoded: bytes
     entries: Sequence[ChunkRef]
     chunks: ClassVar[Sequence[tuple[Digest, bytes]]] = _NO_CHUNKS
 
     def apply(self, group: Group, _: Added) -> None:
-        """Rows: the page, its references, and the mark that makes a restart undo them."""
-        batch = group.batch
-        batch.put("meta", rows.staged_key(self.number), b"")
-        group.use_number(self.number)
-        batch.put("pages", rows.page_key(self.number, self.index), self.encoded)
-        for ref in self.entries:
-            batch.put("chunks", rows.chunk_ref_key(ref.digest, self.number), b"")
+        """Entries: the page."""
+        group.require_chunks(self.entries)
+        group.log_page(self.number, self.page, self.encoded)
 
 
 @dataclass(slots=True)
 class DiscardPage:
-    """Undo one staged page, or the staging itself once no page is left; `done` then says so."""
+    """Undo one staged page, or the staging itself once no page is left; `done` then says so.
+
+    Attributes:
+        reclaims: the pages are of a manifest whose grace has passed, and chunks go with them. Otherwise they
+            stay for a while: an upload or pull that is tried again need not bring them twice.
+        died_bytes: of the records that nothing refers to any more.
+    """
 
     grows: ClassVar[bool] = False
     number: int
+    reclaims: bool = False
     done: bool = False
+    died_bytes: int = 0
     chunks: ClassVar[Sequence[tuple[Digest, bytes]]] = _NO_CHUNKS
 
     def apply(self, group: Group, _: Added) -> None:
         """Rows: a page and its references go; with no page left, the mark goes."""
-        if not group.is_staged(self.number):
-            self.done = True
-            return
-        page = next(group.catalog.scan("pages", rows.pages_prefix(self.number)), None)
-        if page is None:
-            group.batch.delete("meta", rows.staged_key(self.number))
-            self.done = True
-            return
-        for ref in decode_detached_page(page[1]):
-            group.batch.delete("chunks", rows.chunk_ref_key(ref.digest, self.number))
-        group.batch.delete("pages", page[0])
+        before = group.accounts.change_in_bytes
+        orphans = group.discard_page(self.number)
+        self.done = orphans is None
+        self.died_bytes = before - group.accounts.change_in_bytes
+        if orphans and self.reclaims:
+            group.drop_chunks(orphans)
 
 
 @dataclass(slots=True)
@@ -158,21 +278,18 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class SetRow:
-    """Set or remove one row of the family `meta`."""
+    """Set or remove one row of the family `meta`; `durable` where it may not be lost."""
 
     grows: ClassVar[bool] = False
     key: bytes
     row: bytes | None
+    durable: bool = False
     chunks: ClassVar[Sequence[tuple[Digest, bytes]]] = _NO_CHUNKS
 
     def apply(self, group: Group, _: Added) -> None:
         """That row."""
+        group.must_sync |= self.durable
         if self.row is None:
             group.batch.delete("meta", self.key)
         else:
             group.batch.put("meta", self.key, self.row)
-
-
-def _remove(group: Group, version: Version) -> None:
-    group.batch.delete("versions", rows.version_key(version))
-    group.batch.delete("manifests", rows.manifest_ref_key(version.manifest, version.version))

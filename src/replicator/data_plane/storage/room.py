@@ -24,15 +24,25 @@ class Room:
         self._path = path
         self._ballast = os.path.join(path, "BALLAST")
         self._held = os.path.exists(self._ballast) and os.path.getsize(self._ballast) == BALLAST_BYTES
-        self.has_room()
+        self.has_room(growing=True)
 
-    def has_room(self) -> bool:
-        """Whether the catalog may grow. Gives the ballast up, or takes it again, as the disk demands."""
-        free = files.free_bytes(self._path)
-        if self._held and free < _FULL_BYTES:
+    def give(self) -> bool:
+        """Give the ballast up where there is one: a write found no room. Says whether there was."""
+        was_held, self._held = self._held, False
+        if was_held:
             os.truncate(self._ballast, 0)
-            self._held = False
-        elif not self._held and free >= CATALOG_ROOM_BYTES + 2 * BALLAST_BYTES:
+        return was_held
+
+    def has_room(self, *, growing: bool) -> bool:
+        """Whether the catalog may grow. Gives the ballast up, or takes it again, as the disk demands.
+
+        Args:
+            growing: False where only deletes are to come; they never lose their room to the ballast again.
+        """
+        free = files.free_bytes(self._path)
+        if free < _FULL_BYTES:
+            self.give()
+        elif growing and not self._held and free >= CATALOG_ROOM_BYTES + 2 * BALLAST_BYTES:
             self._held = self._take()
         return free >= CATALOG_ROOM_BYTES
 
@@ -40,5 +50,7 @@ class Room:
         try:
             files.fill(self._ballast, BALLAST_BYTES)
         except QuotaExceeded:
+            # A quota may be used up on a disk that has room. What was taken of it is given back.
+            os.truncate(self._ballast, 0)
             return False
         return True

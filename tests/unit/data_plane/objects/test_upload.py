@@ -66,21 +66,21 @@ def test_an_object_of_more_chunks_than_a_page_holds(store: MemoryStore) -> None:
 @pytest.mark.parametrize("blocks", [[b"whole"], [noise(3, 5000), noise(4, 5000)], []])
 def test_the_digest_sent_with_a_body_is_checked(store: MemoryStore, blocks: list[bytes]) -> None:
     def body(expected: bytes) -> Upload:
-        one = Upload(store, expected=Digest.of(expected))
+        one = Upload(store, object_id=KEY, expected=Digest.of(expected))
         for block in blocks:
             one.write(block)
         return one
 
     data = b"".join(blocks)
-    commit(store, body(data).finish(object_id=KEY, content_type="text/plain"))
+    commit(store, body(data).finish(content_type="text/plain"))
     with pytest.raises(DigestMismatch) as caught:
-        body(data + b"!").finish(object_id=KEY, content_type="text/plain")
+        body(data + b"!").finish(content_type="text/plain")
     assert caught.value.data["actual"] == str(Digest.of(data))
 
 
 def test_an_abandoned_body_leaves_no_object_and_no_manifest(store: MemoryStore) -> None:
     whole = upload(MemoryStore(clock=FrozenClock(), chunking=TINY_CHUNKING), "a", LONG).version
-    body = Upload(store)
+    body = Upload(store, object_id=KEY)
     body.write(LONG)
     body.abandon()
     assert store.head(DEFAULT_BUCKET, KEY) is None
@@ -91,5 +91,43 @@ def test_an_abandoned_body_leaves_no_object_and_no_manifest(store: MemoryStore) 
 
 def test_a_condition_travels_with_the_version(store: MemoryStore) -> None:
     condition = Condition(must_be_absent=True)
-    new = Upload(store).finish(b"x", object_id=KEY, content_type="text/plain", condition=condition)
+    new = Upload(store, object_id=KEY).finish(b"x", content_type="text/plain", condition=condition)
     assert (new.condition, new.content_type, new.object_id) == (condition, "text/plain", KEY)
+
+
+def test_a_body_that_comes_whole_needs_no_hold(store: MemoryStore) -> None:
+    Upload(store, object_id=KEY).finish(b"small", content_type="text/plain")
+    assert store.holds == []
+
+
+def test_what_was_added_is_held_until_the_commit_has_settled(store: MemoryStore) -> None:
+    body = Upload(store, object_id=KEY)
+    body.write(noise(5, 20_000))
+    new = body.finish(content_type="text/plain")
+    (hold,) = store.holds
+    assert "'a'" in hold.purpose
+    assert {ref.digest for ref in new.manifest.entries} <= hold.chunks
+    commit(store, new)
+    body.close()
+    assert store.holds == []
+
+
+def test_of_a_long_body_what_no_staged_page_names_is_held(store: MemoryStore) -> None:
+    body = Upload(store, object_id=KEY)
+    body.write(LONG)
+    (hold,) = store.holds
+    held = set(hold.chunks)
+    new = body.finish(content_type="text/plain")
+    assert hold.chunks == set(), "by then every chunk is named by a staged page"
+    first, rest = store.entries(store.manifest(commit(store, new).version.manifest))
+    assert len(first) == PAGE_ENTRIES
+    assert held
+    assert held <= {ref.digest for ref in rest}
+    body.close()
+
+
+def test_an_abandoned_body_holds_nothing(store: MemoryStore) -> None:
+    body = Upload(store, object_id=KEY)
+    body.write(noise(6, 20_000))
+    body.abandon()
+    assert store.holds == []

@@ -8,17 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from replicator.data_plane.ports import Store
+from replicator.data_plane.ports import NewVersion, Settle, Store, Versioning
 from replicator.data_plane.replication.ports import Delivery
 from replicator.data_plane.replication.pull import VERSION_AHEAD_MS_MAX, Pull, Pulled
 from replicator.data_plane.storage.record import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
+from replicator.kernel.digest import Digest
 from replicator.kernel.errors import BrokenPeer, Cancelled, Conflict, Corrupt, NotFound, QuotaExceeded
-from replicator.kernel.manifest import PAGE_ENTRIES, ChunkRef
+from replicator.kernel.manifest import PAGE_ENTRIES, ChunkRef, Manifest
 from replicator.kernel.names import DEFAULT_BUCKET, NodeName, ObjectId
 from replicator.testing.clock import FrozenClock
 from replicator.testing.memory_store import MemoryStore
 from replicator.testing.node_store import StoreFolder
-from replicator.testing.objects import TINY_CHUNKING, commit, new_version, noise, read_all, ref_of, upload
+from replicator.testing.objects import (
+    TINY_CHUNKING,
+    commit,
+    history,
+    new_version,
+    noise,
+    read_all,
+    ref_of,
+    upload,
+)
 from replicator.testing.storage_faults import full_disk
 from replicator.testing.store_peer import SOURCE, StorePeer
 
@@ -175,3 +185,77 @@ def test_the_error_of_a_full_disk_is_the_one_reported(tmp_path: Path) -> None:
         assert here.head(DEFAULT_BUCKET, KEY) is None
         pull_into(here, StorePeer(source))
         assert content(here) == noise(4, 5000)
+
+
+def test_what_a_pull_needs_is_held_until_it_has_ended() -> None:
+    source, here = memory_store(), memory_store("destination")
+    commit(here, new_version("other", b"two"))
+    commit(source, new_version(KEY, b"one", b"two", b"three"))
+    seen: list[set[Digest]] = []
+
+    class Watched(StorePeer):
+        def fetch(self, refs: Sequence[ChunkRef]) -> Iterator[Delivery]:
+            """See `StorePeer.fetch`."""
+            for delivery in super().fetch(refs):
+                seen.append(set(here.holds[0].chunks))
+                yield delivery
+
+    pull_into(here, Watched(source))
+    known, one = Digest.of(b"two"), Digest.of(b"one")
+    assert seen == [{known}, {known, one}]
+    assert here.holds == []
+
+
+def test_a_pull_of_pages_holds_no_more_than_a_page() -> None:
+    source, here = memory_store(), memory_store("destination")
+    upload(source, KEY, noise(1, (PAGE_ENTRIES + 50) * 1024))
+    most: list[int] = []
+
+    class Watched(StorePeer):
+        def page(self, manifest: Manifest, index: int) -> bytes:
+            """See `StorePeer.page`."""
+            most.append(len(here.holds[0].chunks))
+            return super().page(manifest, index)
+
+    pull_into(here, Watched(source))
+    assert most == [0] * len(most)
+    assert len(most) > 1
+
+
+def test_a_failed_pull_holds_nothing_any_more() -> None:
+    source, here = memory_store(), memory_store("destination")
+    commit(source, new_version(KEY, b"true"))
+    with pytest.raises(BrokenPeer):
+        pull_into(here, Liar(source))
+    assert here.holds == []
+
+
+def test_an_older_version_takes_its_place_where_versions_are_kept() -> None:
+    source, here = memory_store(), memory_store("destination")
+    older = commit(source, new_version(KEY, b"old")).version
+    here.set_bucket(DEFAULT_BUCKET, Versioning.ON)
+    for content_here in (b"new", b"newer"):
+        commit(here, new_version(KEY, content_here))
+    _, pulled = pull_into(here, StorePeer(source))
+    assert pulled.version.version == older.version
+    assert content(here) == b"newer"
+    assert [each.version for each in history(here, KEY)][-1] == older.version
+
+
+def test_a_manifest_that_vanishes_before_it_is_shared_is_brought_anew() -> None:
+    source = memory_store()
+    commit(source, new_version(KEY, b"one"))
+
+    class Forgetful(MemoryStore):
+        def commit(self, new: NewVersion, settle: Settle) -> None:
+            """As a store whose manifest goes between the look and the commit."""
+            if new.shares:
+                settle(None, NotFound("the manifest is no longer here"))
+            else:
+                super().commit(new, settle)
+
+    here = Forgetful(clock=FrozenClock(), chunking=TINY_CHUNKING)
+    commit(here, new_version("other", b"one"))
+    _, pulled = pull_into(here, StorePeer(source))
+    assert not pulled.skipped
+    assert content(here) == b"one"

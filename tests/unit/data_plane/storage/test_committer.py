@@ -8,20 +8,30 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 
-from replicator.data_plane.ports import UNCONDITIONAL, Committed, Condition, NewVersion, Settle
+from replicator.data_plane.ports import UNCONDITIONAL, Committed, Condition, NewVersion
 from replicator.data_plane.storage import rows
-from replicator.data_plane.storage.catalog import Batch
+from replicator.data_plane.storage.catalog import Batch, Family
 from replicator.data_plane.storage.memory_catalog import MemoryCatalog
-from replicator.data_plane.storage.record import RECORD_HEADER_BYTES
 from replicator.data_plane.storage.store import NodeStore
-from replicator.kernel.errors import NotFound, PreconditionFailed, QuotaExceeded, ReplicatorError, StoreFailed
+from replicator.kernel.errors import (
+    Conflict,
+    Corrupt,
+    NotFound,
+    PreconditionFailed,
+    QuotaExceeded,
+    ReplicatorError,
+    StoreFailed,
+)
 from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
+from replicator.kernel.version import VersionId
+from replicator.testing.catalog_state import require_exact_accounts
 from replicator.testing.node_store import StoreFolder
-from replicator.testing.objects import LongObject, commit, named, new_version, noise, read_all
+from replicator.testing.objects import LongObject, commit, listed, named, new_version, noise, read_all
 from replicator.testing.storage_faults import FailingCatalog, failing, full_disk
 from replicator.testing.waiting import DEADLINE_S, wait_until
 
@@ -40,7 +50,7 @@ class Told:
     def __init__(self) -> None:
         self.outcomes: dict[str, list[Outcome]] = {}
 
-    def settle(self, name: str) -> Settle:
+    def settle(self, name: str) -> Callable[[Any, ReplicatorError | None], None]:
         heard = self.outcomes.setdefault(name, [])
         return lambda done, error: heard.append((done, error))
 
@@ -59,7 +69,7 @@ def one_group(store: NodeStore) -> Iterator[Told]:
     """What the block asks for waits until its end, and is then committed as one group."""
     held, release, told = threading.Event(), threading.Event(), Told()
 
-    def hold(_: Committed | None, __: ReplicatorError | None) -> None:
+    def hold(_: object, __: ReplicatorError | None) -> None:
         held.set()
         release.wait(DEADLINE_S)
 
@@ -88,9 +98,37 @@ def test_a_refused_request_does_not_disturb_its_group(store: NodeStore) -> None:
     assert told.error("second") is PreconditionFailed
     assert told.error("nothing") is told.error("gone already") is NotFound
     assert [told.error(name) for name in ("first", "other", "third", "gone")] == [None] * 4
-    listed = store.scan(DEFAULT_BUCKET, "", None, 10)
-    assert [version.object_id for version in listed] == ["a"]
-    assert read_all(store, store.manifest(listed[0].manifest)) == b"third"
+    found = listed(store, limit=10)
+    assert [version.object_id for version in found] == ["a"]
+    assert read_all(store, store.manifest(found[0].manifest)) == b"third"
+
+
+def test_a_request_that_meets_a_damaged_row_midway_changes_nothing(tmp_path: Path) -> None:
+    catalog = MemoryCatalog()
+    folder = StoreFolder(tmp_path, open_catalog=lambda _: catalog)
+    with folder.opened() as store:
+        damaged = commit(store, new_version("damaged", b"first")).version
+        commit(store, new_version("gone", b"second"))
+        row = catalog.get("manifests", damaged.manifest)
+        assert row is not None
+        catalog.write(changed("manifests", damaged.manifest, row[:-1]))
+        with one_group(store) as told:
+            store.commit(new_version("kept", b"third"), told.settle("before"))
+            store.delete(DEFAULT_BUCKET, ObjectId("damaged"), UNCONDITIONAL, told.settle("damaged"))
+            store.delete(DEFAULT_BUCKET, ObjectId("gone"), UNCONDITIONAL, told.settle("behind"))
+        assert told.error("damaged") is Corrupt
+        assert told.error("before") is told.error("behind") is None
+        catalog.write(changed("manifests", damaged.manifest, row))
+        assert [version.object_id for version in listed(store)] == ["damaged", "kept"]
+        require_exact_accounts(catalog, store.accounts)
+    with folder.opened() as store:
+        assert [version.object_id for version in listed(store)] == ["damaged", "kept"]
+
+
+def changed(family: Family, key: bytes, row: bytes) -> Batch:
+    batch = Batch()
+    batch.put(family, key, row)
+    return batch
 
 
 def test_within_a_group_a_version_replaces_the_one_before(store: NodeStore) -> None:
@@ -101,7 +139,7 @@ def test_within_a_group_a_version_replaces_the_one_before(store: NodeStore) -> N
     assert all(dones)
     versions = [done.version for done in dones if done]
     assert [done.replaced for done in dones if done] == [None, *versions[:-1]]
-    assert store.scan(DEFAULT_BUCKET, "", None, 10) == versions[-1:]
+    assert listed(store, limit=10) == versions[-1:]
 
 
 def test_the_same_content_in_one_group_is_stored_once(store: NodeStore) -> None:
@@ -111,6 +149,20 @@ def test_the_same_content_in_one_group_is_stored_once(store: NodeStore) -> None:
             store.commit(new_version(name, payload), told.settle(name))
     added = [done.added for [(done, _)] in told.outcomes.values() if done]
     assert sorted(added) == [(0, 0), (0, 0), (1, 500)]
+
+
+def test_a_peer_cannot_give_the_version_of_one_object_to_another(store: NodeStore) -> None:
+    """Both would count as one reference to the manifest, and deleting either would leave the other without."""
+    version = commit(store, new_version("a", b"x")).version.version
+    with pytest.raises(Conflict, match="another object"):
+        commit(store, new_version("b", b"x", version=version))
+    with one_group(store) as told:
+        given = VersionId(b"\xfe" + bytes(15))
+        store.commit(new_version("c", b"x", version=given), told.settle("first"))
+        store.commit(new_version("d", b"x", version=given), told.settle("second"))
+    assert told.error("first") is None
+    assert told.error("second") is Conflict
+    assert [found.object_id for found in listed(store)] == ["a", "c"]
 
 
 def test_an_object_staged_twice_is_whole_when_both_commit_in_one_group(store: NodeStore) -> None:
@@ -131,9 +183,9 @@ def test_a_full_disk_refuses_those_who_bring_bytes_and_serves_the_others(store: 
         store.commit(new_version("big", noise(0, 500)), told.settle("big"))
         store.commit(new_version("empty"), told.settle("empty"))
         store.delete(DEFAULT_BUCKET, ObjectId("old"), UNCONDITIONAL, told.settle("old"))
-    assert told.error("big") is QuotaExceeded
-    assert told.error("empty") is told.error("old") is None
-    assert [version.object_id for version in store.scan(DEFAULT_BUCKET, "", None, 10)] == ["empty"]
+    assert told.error("big") is told.error("empty") is QuotaExceeded
+    assert told.error("old") is None
+    assert listed(store, limit=10) == []
 
 
 def test_a_failed_sync_fails_the_whole_group_and_every_later_one(store: NodeStore) -> None:
@@ -145,7 +197,7 @@ def test_a_failed_sync_fails_the_whole_group_and_every_later_one(store: NodeStor
     with one_group(store) as later:
         store.commit(new_version("c", b"c"), later.settle("c"))
     assert later.error("c") is StoreFailed
-    assert store.scan(DEFAULT_BUCKET, "", None, 10) == []
+    assert listed(store, limit=10) == []
 
 
 class WatchedCatalog(FailingCatalog):
@@ -168,7 +220,7 @@ class WatchedCatalog(FailingCatalog):
             if family == "chunks" and rows.is_chunk_key(key) and row is not None:
                 place = rows.decode_location(row)
                 durable = self._synced.get(self._folder.segment(place.segment).stat().st_ino, 0)
-                assert place.offset + RECORD_HEADER_BYTES + place.length <= durable
+                assert place.offset + place.record_bytes <= durable
                 self.chunk_rows += 1
         super().write(batch)
 
@@ -208,7 +260,7 @@ def test_closing_commits_what_waits(tmp_path: Path) -> None:
             store.commit(new_version(f"{number}", b"x"), told.settle(f"{number}"))
     assert {told.error(name) for name in told.outcomes} == {None}
     with folder.opened() as store:
-        assert len(store.scan(DEFAULT_BUCKET, "", None, 1000)) == 600
+        assert len(listed(store, limit=1000)) == 600
 
 
 def test_commits_of_many_threads_share_groups(store: NodeStore) -> None:

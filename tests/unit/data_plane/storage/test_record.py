@@ -16,10 +16,36 @@ DIGEST = Digest.of(PAYLOAD)
 def test_golden_bytes_of_a_segment_header() -> None:
     header = record.encode_segment_header(7, STORE_ID)
     assert header == (
+        b"RPSEGMNT\x02\0\0\0"
+        b"\0\0\0\x07" + STORE_ID + bytes(16) + bytes.fromhex("f8098c7e2d67ad351240c3ce3487130e")
+    )
+    assert len(header) == record.SEGMENT_HEADER_BYTES == 64
+
+
+def test_the_segment_header_of_the_format_before_is_known() -> None:
+    header = (
         b"RPSEGMNT\x01\0\0\0"
         b"\0\0\0\x07" + STORE_ID + bytes(16) + bytes.fromhex("54d185c5a9259418e6d2368e4ebe2775")
     )
-    assert len(header) == record.SEGMENT_HEADER_BYTES == 64
+    record.check_segment_header(header, 7, STORE_ID)
+    assert record.decode_segment_header(header) == (7, STORE_ID)
+
+
+@pytest.mark.parametrize("fmt", [0, 3, 255])
+def test_a_segment_header_of_a_later_format_is_refused(fmt: int) -> None:
+    header = record.encode_segment_header(7, STORE_ID, fmt)
+    with pytest.raises(Corrupt):
+        record.check_segment_header(header, 7, STORE_ID)
+    with pytest.raises(Corrupt):
+        record.decode_segment_header(header)
+
+
+def test_a_segment_header_says_whose_it_is() -> None:
+    header = record.encode_segment_header(7, STORE_ID)
+    assert record.decode_segment_header(header) == (7, STORE_ID)
+    for damaged in (b"", header[:47], header[:63], header[:20] + b"?" + header[21:]):
+        with pytest.raises(Corrupt):
+            record.decode_segment_header(damaged)
 
 
 def test_golden_bytes_of_a_record() -> None:
@@ -30,10 +56,30 @@ def test_golden_bytes_of_a_record() -> None:
     assert len(header) == record.RECORD_HEADER_BYTES == 64
 
 
+def test_golden_bytes_of_a_compressed_record_and_of_an_entry() -> None:
+    header = record.encode_record_header(DIGEST, b"zs", codec=record.CODEC_ZSTD, raw_length=5)
+    assert header[:16] == b"RPCK\x01\x01\x01\0\0\0\0\x02\0\0\0\x05"
+    assert header[16:48] == DIGEST
+    assert record.decode_record_header(header) == (1, 1, 2, 5, DIGEST)
+    record.check_record(memoryview(header), b"zs", DIGEST)
+    kinds = (record.KIND_MANIFEST, record.KIND_PAGE, record.KIND_VERSION, record.KIND_DROP)
+    assert (*kinds, record.KIND_BUCKET, record.KIND_COMMIT) == (2, 3, 4, 5, 6, 7)
+    assert record.encode_record_header(DIGEST, PAYLOAD, kind=7)[:8] == b"RPCK\x01\x07\0\0"
+
+
+def test_two_lengths_without_a_codec_are_refused() -> None:
+    header = record.encode_record_header(DIGEST, PAYLOAD, raw_length=6)
+    with pytest.raises(Corrupt, match="two lengths"):
+        record.decode_record_header(header)
+
+
 def test_a_record_header_says_what_it_was_made_from() -> None:
     for payload in (b"", b"x", bytes(300_000)):
         header = record.encode_record_header(Digest.of(payload), memoryview(payload))
-        assert record.decode_record_header(header) == (Digest.of(payload), len(payload), len(payload))
+        expected = record.RecordHeader(
+            record.KIND_CHUNK, record.CODEC_NONE, len(payload), len(payload), Digest.of(payload)
+        )
+        assert record.decode_record_header(header) == expected
         record.check_record(memoryview(header), payload, Digest.of(payload))
 
 
@@ -77,7 +123,7 @@ def test_a_payload_cut_short_or_made_longer_is_refused() -> None:
 )
 def test_a_header_this_release_does_not_know_is_refused(offset: int, what: str) -> None:
     header = bytearray(record.encode_record_header(DIGEST, PAYLOAD))
-    header[offset] ^= 2
+    header[offset] ^= 0x10
     with pytest.raises(Corrupt):
         record.decode_record_header(header)
 

@@ -14,7 +14,7 @@ from replicator.data_plane.storage.store import NodeStore
 from replicator.kernel.digest import Digest
 from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
 from replicator.testing.node_store import StoreFolder, rocks
-from replicator.testing.objects import LongObject, commit, named, new_version, noise, read_all
+from replicator.testing.objects import LongObject, commit, listed, named, new_version, noise, read_all
 from replicator.testing.waiting import wait_until
 
 KEPT = (b"kept one", b"kept two")
@@ -238,9 +238,9 @@ def test_everything_is_as_it_was_after_an_ordinary_restart(tmp_path: Path) -> No
         commit(store, new_version("a", *KEPT))
         commit(store, new_version("b/é"))
         store.post(1, 2, b"result")
-        listed = store.scan(DEFAULT_BUCKET, "", None, 10)
+        before = listed(store)
     opened = folder.open()
     assert opened.recovered == Recovered()
-    assert opened.store.scan(DEFAULT_BUCKET, "", None, 10) == listed
+    assert listed(opened.store) == before
     assert opened.store.outbox() == [(1, 2, b"result")]
     opened.close()

@@ -15,23 +15,25 @@ from replicator.data_plane.storage.record import SEGMENT_HEADER_BYTES
 from replicator.kernel.errors import Conflict, Corrupt, Unavailable
 from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
 from replicator.testing.node_store import StoreFolder, rocks
-from replicator.testing.objects import commit, named, new_version, noise, read_all
+from replicator.testing.objects import commit, listed, named, new_version, noise, read_all
 from replicator.testing.storage_faults import failing
 
 PAYLOAD = noise(0, 200)
+# Two commits fill it.
+SEGMENT_BYTES_MAX = 1000
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> StoreFolder:
     """Two segments of acknowledged chunks, and a tail that was not committed."""
-    folder = StoreFolder(tmp_path / "node", segment_bytes_max=300)
+    folder = StoreFolder(tmp_path / "node", segment_bytes_max=SEGMENT_BYTES_MAX)
     fill(folder)
     return folder
 
 
 @pytest.fixture
 def folder_on_disk(tmp_path: Path) -> StoreFolder:
-    folder = StoreFolder(tmp_path / "node", segment_bytes_max=300, open_catalog=rocks)
+    folder = StoreFolder(tmp_path / "node", segment_bytes_max=SEGMENT_BYTES_MAX, open_catalog=rocks)
     fill(folder)
     return folder
 
@@ -110,7 +112,7 @@ def test_a_catalog_that_is_gone(folder_on_disk: StoreFolder) -> None:
     shutil.rmtree(folder_on_disk.path / "catalog")
     before = files_of(folder_on_disk.path)
     for _ in range(2):
-        with pytest.raises(Corrupt, match="Put the catalog that belongs to them back"):
+        with pytest.raises(Corrupt, match="replicator store rebuild-catalog"):
             folder_on_disk.open()
     assert files_of(folder_on_disk.path) == before
     assert not (folder_on_disk.path / "catalog").exists()
@@ -121,12 +123,12 @@ def test_a_catalog_that_is_empty(folder_on_disk: StoreFolder, tmp_path: Path) ->
     shutil.move(catalog, tmp_path / "aside")
     catalog.mkdir()
     before = files_of(folder_on_disk.path / "segments")
-    with pytest.raises(Corrupt, match="Put the catalog that belongs to them back"):
+    with pytest.raises(Corrupt, match="replicator store rebuild-catalog"):
         folder_on_disk.open()
     assert files_of(folder_on_disk.path / "segments") == before
     shutil.copytree(tmp_path / "aside", catalog, dirs_exist_ok=True)
     with folder_on_disk.opened() as store:
-        assert [version.object_id for version in store.scan(DEFAULT_BUCKET, "", None, 9)] == ["a", "b", "c"]
+        assert [version.object_id for version in listed(store, limit=9)] == ["a", "b", "c"]
 
 
 def test_a_catalog_that_lost_the_file_that_names_the_rest(folder_on_disk: StoreFolder) -> None:

@@ -10,14 +10,16 @@ import pytest
 from replicator.data_plane.storage.rocks_catalog import RocksCatalog
 from replicator.kernel.errors import Corrupt, Unavailable
 from replicator.testing.catalog_contract import write
+from replicator.testing.damage import flip_bit
 from replicator.testing.node_store import rocks
+from replicator.testing.waiting import wait_until
 
 ROW = b"row " * 25
 
 
 @pytest.fixture
 def crashed(tmp_path: Path) -> Path:
-    """The folder as kill -9 leaves it: ten synced batches, all of them in the write-ahead log."""
+    """The folder as kill -9 leaves it: ten batches, all of them in the write-ahead log."""
     catalog = rocks(str(tmp_path / "live"))
     for number in range(10):
         write(catalog, {b"%d" % number: ROW})
@@ -34,7 +36,7 @@ def held(catalog: RocksCatalog) -> list[bytes]:
     return [key for key, _ in catalog.scan("meta", b"")]
 
 
-def test_every_synced_batch_survives_a_crash(crashed: Path) -> None:
+def test_every_batch_survives_a_crash(crashed: Path) -> None:
     catalog = rocks(str(crashed))
     assert held(catalog) == [b"%d" % number for number in range(10)]
     catalog.close()
@@ -48,13 +50,23 @@ def test_a_batch_torn_by_a_crash_is_absent_and_those_before_are_there(crashed: P
     catalog.close()
 
 
-def test_a_log_damaged_in_its_middle_does_not_open(crashed: Path) -> None:
-    """Opening it would silently drop the acknowledged batches behind the damage."""
-    data = bytearray(log_of(crashed).read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    log_of(crashed).write_bytes(data)
-    with pytest.raises(Unavailable, match="does not open"):
-        rocks(str(crashed))
+def test_a_log_damaged_anywhere_opens_with_the_batches_before_the_damage(
+    crashed: Path, tmp_path: Path
+) -> None:
+    """Those behind it come from the log of the store, in their order: none may be there without those before."""
+    whole = log_of(crashed).read_bytes()
+    counts = []
+    for offset in range(0, len(whole), 41):
+        folder = tmp_path / str(offset)
+        shutil.copytree(crashed, folder)
+        flip_bit(log_of(folder), offset=offset, bit=offset % 8)
+        catalog = rocks(str(folder))
+        found = held(catalog)
+        catalog.close()
+        assert found == [b"%d" % number for number in range(len(found))]
+        counts.append(len(found))
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0, 9)
 
 
 def test_a_damaged_table_is_never_read_as_if_it_were_whole(tmp_path: Path) -> None:
@@ -78,5 +90,33 @@ def test_a_damaged_table_is_never_read_as_if_it_were_whole(tmp_path: Path) -> No
 def test_a_folder_that_names_another_file_does_not_open(tmp_path: Path) -> None:
     rocks(str(tmp_path)).close()
     (tmp_path / "CURRENT").write_bytes(b"MANIFEST-999999\n")
-    with pytest.raises(Unavailable, match="restore this node's folder from a backup"):
+    with pytest.raises(Unavailable, match="replicator store rebuild-catalog"):
         rocks(str(tmp_path))
+
+
+def test_what_many_deletions_in_a_row_leave_behind_is_cleared_away(tmp_path: Path) -> None:
+    """Else every scan over the place steps over each of them, for as long as nothing is written there."""
+    keys = [number.to_bytes(4) for number in range(10_000)]
+    catalog = rocks(str(tmp_path))
+    write(catalog, {b"a": ROW, b"z": ROW, **{b"b" + key: ROW for key in keys}})
+    catalog.close()
+    catalog = rocks(str(tmp_path))
+    write(catalog, {b"b" + key: None for key in keys})
+    catalog.close()
+    catalog = rocks(str(tmp_path))
+    wait_until(
+        lambda: not any(table["num_deletions"] for table in catalog._db.live_files()),
+        "the deletions are compacted away",
+    )
+    assert held(catalog) == [b"a", b"z"]
+    catalog.close()
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\xff", b"a\xff\xff", b"a"])
+def test_a_scan_ends_with_its_prefix_whatever_bytes_that_ends_in(tmp_path: Path, prefix: bytes) -> None:
+    keys = [b"a", b"a\xff", b"a\xff\xff", b"a\xff\xff\0", b"b", b"\xff", b"\xff\xff\xff"]
+    catalog = rocks(str(tmp_path))
+    write(catalog, dict.fromkeys(keys, ROW))
+    found = [key for key, _ in catalog.scan("meta", prefix)]
+    assert found == sorted(key for key in keys if key.startswith(prefix))
+    catalog.close()

@@ -1,0 +1,62 @@
+"""What `versions` and `cp` do."""
+
+from __future__ import annotations
+
+from replicator.cli.output import Column, local_time, pages, print_json, print_listing
+from replicator.cli.place import Place
+from replicator.cli.units import bytes_text
+from replicator.kernel.names import BucketName, ObjectId
+from replicator.kernel.version import VersionId
+from replicator.wire.objects import CopyRequest, CopySource, CopyTarget, VersionInfo, VersionPage
+
+PAGE_VERSIONS_MAX = 1000
+
+
+async def versions(place: Place, object_id: str, *, limit: int | None, cursor: str | None) -> None:
+    """List the versions of an object, a page at a time."""
+    key = ObjectId.parse(object_id)
+    async with place.connected() as node:
+
+        async def fetch(cursor: str | None, limit: int) -> VersionPage:
+            return await node.versions(key, bucket=place.bucket_name, cursor=cursor, limit=limit)
+
+        found = pages(fetch, cursor=cursor, limit=limit, page_items_max=PAGE_VERSIONS_MAX)
+        await print_listing(found, key="versions", columns=_COLUMNS, json_output=place.json_output)
+
+
+async def cp(
+    place: Place,
+    source: str,
+    target: str,
+    *,
+    version: str | None,
+    to_bucket: str | None,
+    if_absent: bool,
+) -> None:
+    """Copy a version of an object to an object of the same node."""
+    wanted = None if version is None else str(VersionId.parse(version))
+    bucket = place.bucket_name if to_bucket is None else BucketName.parse(to_bucket)
+    asked = CopyRequest(
+        source=CopySource(bucket=place.bucket_name, object_id=ObjectId.parse(source), version=wanted),
+        target=CopyTarget(bucket=bucket, object_id=ObjectId.parse(target)),
+    )
+    async with place.connected() as node:
+        made = await node.copy(asked, if_absent=if_absent)
+    if place.json_output:
+        print_json(made)
+    else:
+        print(f"copied {source} to {made.object_id}: {bytes_text(made.size)}, version {made.version}")
+
+
+def _kind(item: VersionInfo) -> str:
+    kind = "delete marker" if item.delete_marker else "version"
+    return f"latest {kind}" if item.latest else kind
+
+
+_COLUMNS = (
+    Column("version", lambda item: item.version),
+    Column("kind", _kind),
+    Column("size", lambda item: item.size, bytes_text, right=True),
+    Column("created", lambda item: item.created_at, local_time),
+    Column("etag", lambda item: item.etag, lambda etag: f"{etag[1:13]}…"),
+)
