@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COVERED_IN_FULL = (
     "src/replicator/kernel",
     "src/replicator/control_plane/domain",
+    "src/replicator/data_plane/storage/accounts.py",
+    "src/replicator/data_plane/storage/entries.py",
     "src/replicator/data_plane/storage/record.py",
 )
 

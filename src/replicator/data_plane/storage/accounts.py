@@ -101,7 +101,7 @@ class AccountsChange:
         for key in keys:
             if self._gone.intersection(key):
                 batch.delete("meta", rows.drops_key(*key))
-            elif key in self._drops:
+            else:
                 row = rows.encode_number(accounts.drops[key] + self._drops[key])
                 batch.put("meta", rows.drops_key(*key), row)
 

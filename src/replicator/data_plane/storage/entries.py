@@ -116,8 +116,7 @@ def encode_entry(entry: Entry) -> tuple[int, bytes]:
             versioning = _VERSIONINGS.index(bucket_.versioning)
             head = _BUCKET.pack(_FORMAT, lsn, _REMOVED * removed, versioning, bucket_.created_ms)
             return record.KIND_BUCKET, head + bucket_.name.encode()
-        case CommitEntry(lsn, entries):
-            return record.KIND_COMMIT, _COMMIT.pack(_FORMAT, lsn, entries)
+    return record.KIND_COMMIT, _COMMIT.pack(_FORMAT, entry.lsn, entry.entries)
 
 
 def decode_entry(kind: int, payload: bytes) -> Entry:

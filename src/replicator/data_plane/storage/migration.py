@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from replicator.data_plane.ports import Version
-from replicator.data_plane.storage import rows
+from replicator.data_plane.storage import format1, rows
 from replicator.data_plane.storage.accounts import Accounts
 from replicator.data_plane.storage.catalog import Batch, Catalog
 from replicator.data_plane.storage.committer import Counters
@@ -80,13 +80,13 @@ def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
 def _entries(catalog: Catalog, counters: Counters) -> Iterator[Entry]:
     """What the rows of format 1 come to; pages before the manifests that own them."""
     for key, row in catalog.scan("pages", b""):
-        if rows.is_page_row_1(row):
+        if format1.is_page_row(row):
             yield PageEntry(_next(counters), *rows.decode_page_key(key), row)
     for key, row in catalog.scan("manifests", b""):
-        if len(key) == DIGEST_BYTES and (found := rows.decode_manifest_row_1(row, Digest(key))) is not None:
+        if len(key) == DIGEST_BYTES and (found := format1.decode_manifest_row(row, Digest(key))) is not None:
             yield ManifestEntry(_next(counters), found[0], found[1].encoded)
     for key, row in catalog.scan("versions", b""):
-        version = rows.decode_version_1(key, row)
+        version = format1.decode_version(key, row)
         if version is not None:
             yield VersionEntry(_next(counters), version)
 

@@ -41,16 +41,14 @@ from replicator.data_plane.ports import Bucket, DeleteMarker, Version, Versionin
 from replicator.data_plane.storage.record import CODEC_NONE, CODEC_ZSTD, RECORD_HEADER_BYTES
 from replicator.kernel.digest import DIGEST_BYTES, Digest
 from replicator.kernel.errors import Corrupt
-from replicator.kernel.manifest import PAGE_MAGIC, Manifest, decode_manifest
+from replicator.kernel.manifest import Manifest, decode_manifest
 from replicator.kernel.names import BucketName, ObjectId
 from replicator.kernel.version import VERSION_ID_BYTES, VersionId
 
 _LOCATION = struct.Struct(">BBIQII")
 _MANIFEST = struct.Struct(">BQIQQ")
-_MANIFEST_1 = struct.Struct(">BQ")
 _PAGE = struct.Struct(">BIQ")
 _VERSION = struct.Struct(">BBIQ32sQQ")
-_VERSION_1 = struct.Struct(">B32sQQ")
 _BUCKET = struct.Struct(">BBBQIQ")
 _NUMBER = struct.Struct(">Q")
 _PAGE_KEY = struct.Struct(">QI")
@@ -137,7 +135,7 @@ def encode_location(location: Location) -> bytes:
 
 def decode_location(row: bytes) -> Location:
     """From a chunk row; `Corrupt` where it is of no known format."""
-    fmt, codec, segment, offset, stored, raw = _unpack(_LOCATION, row)
+    fmt, codec, segment, offset, stored, raw = unpack_row(_LOCATION, row)
     _require_format(fmt, 1)
     if codec != CODEC_ZSTD and (codec != CODEC_NONE or stored != raw):
         raise Corrupt("a chunk row with a codec that this release does not know")
@@ -156,7 +154,7 @@ def encode_manifest_row(row: ManifestRow) -> bytes:
 
 def decode_manifest_row(row: bytes, digest: Digest, manifest: Manifest | None = None) -> ManifestRow:
     """From a manifest row, checked against `digest`; `manifest` where that is decoded already."""
-    fmt, number, segment, offset, retired_ms = _unpack(_MANIFEST, row[: _MANIFEST.size])
+    fmt, number, segment, offset, retired_ms = unpack_row(_MANIFEST, row[: _MANIFEST.size])
     _require_format(fmt, 2)
     manifest = manifest or decode_manifest(row[_MANIFEST.size :], digest)
     return ManifestRow(number, Place(segment, offset), retired_ms, manifest)
@@ -164,24 +162,15 @@ def decode_manifest_row(row: bytes, digest: Digest, manifest: Manifest | None = 
 
 def manifest_row_place(row: bytes) -> Place:
     """Where the entry of the manifest of `row` is."""
-    _, _, segment, offset, _ = _unpack(_MANIFEST, row[: _MANIFEST.size])
+    _, _, segment, offset, _ = unpack_row(_MANIFEST, row[: _MANIFEST.size])
     return Place(segment, offset)
 
 
 def manifest_row_head(row: bytes) -> tuple[int, int]:
     """(number, when it retired or 0) of a manifest row, whose content is not looked at."""
-    fmt, number, _, _, retired_ms = _unpack(_MANIFEST, row[: _MANIFEST.size])
+    fmt, number, _, _, retired_ms = unpack_row(_MANIFEST, row[: _MANIFEST.size])
     _require_format(fmt, 2)
     return number, retired_ms
-
-
-def decode_manifest_row_1(row: bytes, digest: Digest) -> tuple[int, Manifest] | None:
-    """(number, manifest) from a manifest row of format 1; None where it is of a later one."""
-    if row[:1] != b"\x01":
-        return None
-    return int(_unpack(_MANIFEST_1, row[: _MANIFEST_1.size])[1]), decode_manifest(
-        row[_MANIFEST_1.size :], digest
-    )
 
 
 def encode_page_row(row: PageRow) -> bytes:
@@ -191,19 +180,14 @@ def encode_page_row(row: PageRow) -> bytes:
 
 def decode_page_row(row: bytes) -> PageRow:
     """From a page row."""
-    fmt, segment, offset = _unpack(_PAGE, row[: _PAGE.size])
+    fmt, segment, offset = unpack_row(_PAGE, row[: _PAGE.size])
     _require_format(fmt, 2)
     return PageRow(Place(segment, offset), row[_PAGE.size :])
 
 
-def is_page_row_1(row: bytes) -> bool:
-    """Whether a page row is of format 1: the encoded page itself."""
-    return row[:4] == PAGE_MAGIC
-
-
 def decode_page_key(key: bytes) -> tuple[int, int]:
     """(manifest number, index) from a `page_key`."""
-    number, index = _unpack(_PAGE_KEY, key)
+    number, index = unpack_row(_PAGE_KEY, key)
     return number, index
 
 
@@ -273,32 +257,14 @@ def decode_head(key: bytes, row: bytes) -> Version:
 
 def version_place(row: bytes) -> Place:
     """Where the entry of the version of `row` is."""
-    _, _, segment, offset, *_ = _unpack(_VERSION, row[: _VERSION.size])
+    _, _, segment, offset, *_ = unpack_row(_VERSION, row[: _VERSION.size])
     return Place(segment, offset)
-
-
-def decode_version_1(key: bytes, row: bytes) -> Version | None:
-    """From a version row of format 1; None where it is of a later one."""
-    if row[:1] != b"\x01":
-        return None
-    _, manifest, size, chunk_count = _unpack(_VERSION_1, row[: _VERSION_1.size])
-    bucket, _, object_id = key[: -VERSION_ID_BYTES - 1].partition(_SEPARATOR)
-    return Version(
-        bucket=BucketName(bucket.decode()),
-        object_id=ObjectId(object_id.decode()),
-        version=VersionId(invert_version(key[-VERSION_ID_BYTES:])),
-        manifest=Digest(manifest),
-        size=size,
-        chunk_count=chunk_count,
-        content_type=row[_VERSION_1.size :].decode(),
-        null=True,
-    )
 
 
 def _decode_version_row(
     bucket: bytes, object_id: bytes, version: bytes, row: bytes
 ) -> Version | DeleteMarker:
-    fmt, flags, _, _, manifest, size, chunk_count = _unpack(_VERSION, row[: _VERSION.size])
+    fmt, flags, _, _, manifest, size, chunk_count = unpack_row(_VERSION, row[: _VERSION.size])
     _require_format(fmt, 2)
     null = bool(flags & _NULL)
     if flags & _MARKER:
@@ -328,7 +294,7 @@ def encode_bucket_row(row: BucketRow) -> bytes:
 
 def decode_bucket_row(key: bytes, row: bytes) -> BucketRow:
     """From a bucket row under `key`."""
-    fmt, removed, versioning, created_ms, segment, offset = _unpack(_BUCKET, row)
+    fmt, removed, versioning, created_ms, segment, offset = unpack_row(_BUCKET, row)
     _require_format(fmt, 2)
     if versioning >= len(_VERSIONINGS):
         raise Corrupt("a bucket row with a state that this release does not know")
@@ -388,7 +354,7 @@ def outbox_key(task_id: int, epoch: int) -> bytes:
 
 def decode_outbox_key(key: bytes) -> tuple[int, int]:
     """(task id, epoch) of an `outbox_key`."""
-    task_id, epoch = _unpack(_OUTBOX_KEY, key[len(OUTBOX_PREFIX) :])
+    task_id, epoch = unpack_row(_OUTBOX_KEY, key[len(OUTBOX_PREFIX) :])
     return task_id, epoch
 
 
@@ -399,7 +365,7 @@ def encode_scrub_row(numbers: Sequence[int]) -> bytes:
 
 def decode_scrub_row(row: bytes) -> tuple[int, ...]:
     """From `encode_scrub_row`."""
-    fmt, *numbers = _unpack(_SCRUB, row)
+    fmt, *numbers = unpack_row(_SCRUB, row)
     _require_format(fmt, 1)
     return tuple(numbers)
 
@@ -411,7 +377,7 @@ def encode_store_row(store_id: bytes) -> bytes:
 
 def decode_store_row(row: bytes) -> tuple[int, bytes]:
     """(format of the folder, store id) from `encode_store_row`."""
-    fmt, store_id = _unpack(_STORE, row)
+    fmt, store_id = unpack_row(_STORE, row)
     if fmt not in (1, STORE_FORMAT):
         raise Corrupt(f"the store has format {fmt}, which this release does not know: use a later one")
     return fmt, bytes(store_id)
@@ -426,7 +392,7 @@ def decode_segment_row(row: bytes) -> tuple[int, int]:
     """(absorbed length, live bytes); of a row of format 1, which does not tell the latter, 0."""
     if len(row) == _NUMBER.size:
         return int(_NUMBER.unpack(row)[0]), 0
-    fmt, absorbed, live_bytes = _unpack(_SEGMENT, row)
+    fmt, absorbed, live_bytes = unpack_row(_SEGMENT, row)
     _require_format(fmt, 2)
     return absorbed, live_bytes
 
@@ -438,7 +404,7 @@ def drops_key(about: int, within: int) -> bytes:
 
 def decode_drops_key(key: bytes) -> tuple[int, int]:
     """(about, within) from a `drops_key`."""
-    about, within = _unpack(_DROPS_KEY, key[len(DROPS_PREFIX) :])
+    about, within = unpack_row(_DROPS_KEY, key[len(DROPS_PREFIX) :])
     return about, within
 
 
@@ -469,7 +435,7 @@ def retiring_key(time_ms: int, manifest: Digest) -> bytes:
 
 def decode_retiring_key(key: bytes) -> tuple[int, Digest]:
     """(time, manifest) from a `retiring_key`."""
-    time_ms, digest = _unpack(_RETIRING_KEY, key[len(RETIRING_PREFIX) :])
+    time_ms, digest = unpack_row(_RETIRING_KEY, key[len(RETIRING_PREFIX) :])
     return time_ms, Digest(digest)
 
 
@@ -480,7 +446,7 @@ def encode_number(number: int) -> bytes:
 
 def decode_number(row: bytes) -> int:
     """From `encode_number`."""
-    return int(_unpack(_NUMBER, row)[0])
+    return int(unpack_row(_NUMBER, row)[0])
 
 
 def encode_counters(stamp: int, manifest_number: int, lsn: int) -> bytes:
@@ -491,9 +457,9 @@ def encode_counters(stamp: int, manifest_number: int, lsn: int) -> bytes:
 def decode_counters(row: bytes) -> tuple[int, int, int]:
     """From `encode_counters`; a row of format 1 knows no lsn."""
     if row[:1] == b"\x01":
-        _, stamp, manifest_number = _unpack(_COUNTERS_1, row)
+        _, stamp, manifest_number = unpack_row(_COUNTERS_1, row)
         return stamp, manifest_number, 0
-    fmt, stamp, manifest_number, lsn = _unpack(_COUNTERS, row)
+    fmt, stamp, manifest_number, lsn = unpack_row(_COUNTERS, row)
     _require_format(fmt, 2)
     return stamp, manifest_number, lsn
 
@@ -508,7 +474,8 @@ def invert_version(version: bytes) -> bytes:
     return (int.from_bytes(version) ^ _ALL_ONES).to_bytes(VERSION_ID_BYTES)
 
 
-def _unpack(row_format: struct.Struct, row: bytes) -> tuple[Any, ...]:
+def unpack_row(row_format: struct.Struct, row: bytes) -> tuple[Any, ...]:
+    """The fields of a row; `Corrupt` where it has another length than theirs."""
     try:
         return row_format.unpack(row)
     except struct.error as error:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from replicator.data_plane.ports import Bucket, DeleteMarker, Version, Versioning
-from replicator.data_plane.storage import rows
+from replicator.data_plane.storage import format1, rows
 from replicator.data_plane.storage.record import CODEC_ZSTD
 from replicator.data_plane.storage.rows import BucketRow, Location, ManifestRow, PageRow, Place
 from replicator.kernel.digest import Digest
@@ -132,14 +132,14 @@ def test_the_row_of_a_latest_version() -> None:
 
 def test_rows_of_the_format_before_are_known_for_what_they_are() -> None:
     version_row = b"\x01" + struct.pack(">32sQQ", DIGEST, 5, 1) + b"text/plain"
-    version = rows.decode_version_1(key_of(VERSION), version_row)
+    version = format1.decode_version(key_of(VERSION), version_row)
     assert version == replace(VERSION, size=5, chunk_count=1, content_type="text/plain")
-    assert rows.decode_version_1(key_of(VERSION), rows.encode_version_row(VERSION, PLACE)) is None
+    assert format1.decode_version(key_of(VERSION), rows.encode_version_row(VERSION, PLACE)) is None
     manifest_row = b"\x01" + (9).to_bytes(8) + MANIFEST.encoded
-    assert rows.decode_manifest_row_1(manifest_row, MANIFEST.digest) == (9, MANIFEST)
-    assert rows.decode_manifest_row_1(rows.encode_manifest_row(MANIFEST_ROW), MANIFEST.digest) is None
-    assert rows.is_page_row_1(PAGE.encoded)
-    assert not rows.is_page_row_1(rows.encode_page_row(PAGE))
+    assert format1.decode_manifest_row(manifest_row, MANIFEST.digest) == (9, MANIFEST)
+    assert format1.decode_manifest_row(rows.encode_manifest_row(MANIFEST_ROW), MANIFEST.digest) is None
+    assert format1.is_page_row(PAGE.encoded)
+    assert not format1.is_page_row(rows.encode_page_row(PAGE))
     assert rows.decode_segment_row((77).to_bytes(8)) == (77, 0)
     assert rows.decode_counters(b"\x01" + (5).to_bytes(8) + (9).to_bytes(8)) == (5, 9, 0)
     assert rows.decode_store_row(b"\x01" + bytes(range(16))) == (1, bytes(range(16)))
