@@ -103,9 +103,10 @@ class LocalCluster:
     the ends of their logs to standard error if an error is what ended it.
 
     With `join` the nodes are told at their start which control plane to join; without, when they are registered.
+    With `backups` each has the folder `backups/NAME` for them.
     """
 
-    def __init__(self, folder: Path, ports: Ports, *, join: bool = False) -> None:
+    def __init__(self, folder: Path, ports: Ports, *, join: bool = False, backups: bool = False) -> None:
         self._join = ["--control-plane", f"http://127.0.0.1:{ports.control_plane}"] if join else []
         self.control_plane_url = f"http://localhost:{ports.control_plane}"
         self.node_urls = {
@@ -114,6 +115,7 @@ class LocalCluster:
         }
         self._folder = folder
         self._ports = ports
+        self._backups = folder / "backups" if backups else None
         self._processes: list[Process] = []
 
     def commands(self) -> dict[str, list[str]]:
@@ -124,6 +126,9 @@ class LocalCluster:
             name: ["replicator", "node", "--name", name, "--data-dir", str(self._folder / name)]
             for name in ports
         }
+        if self._backups is not None:
+            for name, command in nodes.items():
+                command += ["--backup-dir", str(self._backups / name)]
         return {
             "control-plane": [*control_plane, "--port", str(self._ports.control_plane)],
             **{name: [*command, "--port", str(ports[name]), *self._join] for name, command in nodes.items()},

@@ -13,6 +13,7 @@ from walkthrough import as_curl, migration, register_all, registration
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent.parent / "var" / "up"
 OBJECT_ID = "demo.bin"
+CONTROL_PLANE_DEFAULT = "http://localhost:8000"
 _WATCH_SECONDS = 0.5
 
 
@@ -39,7 +40,7 @@ def run(folder: Path, ports: Ports) -> None:
     ports.refuse_taken("up")
     print(f"Starting a control plane and two nodes; data and logs in {folder}")
     try:
-        with LocalCluster(folder, ports, join=True) as cluster:
+        with LocalCluster(folder, ports, join=True, backups=True) as cluster:
             print("Registering the nodes")
             register_all(cluster.control_plane_url, cluster.node_urls)
             print(guide(cluster), flush=True)
@@ -53,11 +54,14 @@ def run(folder: Path, ports: Ports) -> None:
 def guide(cluster: LocalCluster) -> str:
     """Addresses, and what to try."""
     base, nodes = cluster.control_plane_url, cluster.node_urls
+    elsewhere = (
+        f"\n  export REPLICATOR_CONTROL_PLANE_URL={base}   # for the replicator command, before it is used\n"
+    )
     return f"""
   control plane  {base}  (API: {base}/docs)
   node1          {nodes["node1"]}
   node2          {nodes["node2"]}
-
+{elsewhere if base != CONTROL_PLANE_DEFAULT else ""}
 The walkthrough:
   head -c 50000000 /dev/urandom > {OBJECT_ID}
   curl -T {OBJECT_ID} {nodes["node1"]}/objects/{OBJECT_ID}

@@ -88,7 +88,8 @@ def test_a_deleted_object_comes_back_without_its_marker(
     assert problem(cluster.replicator("buckets", "rm", "node1", bucket, "--json"), 4)["code"] == "conflict"
 
     marker = deletion["version"]
-    assert cluster.replicator("rm", "node1", "doc", "-b", bucket, "--version", marker).returncode == 0
+    gone = cluster.replicator("rm", "node1", "doc", "-b", bucket, "--version", marker)
+    assert gone.stdout == f"removed delete marker {marker} of doc\n".encode()
     assert content(cluster, tmp_path, bucket) == b"kept"
     said = cluster.replicator("rm", "node1", "doc", "-b", bucket).stdout.decode()
     assert said.startswith("removed doc; its versions are kept behind delete marker ")
@@ -96,10 +97,41 @@ def test_a_deleted_object_comes_back_without_its_marker(
 
 def test_a_version_that_is_removed_is_gone_for_good(cluster: Cluster, tmp_path: Path, bucket: str) -> None:
     version = put(cluster, tmp_path, bucket, b"x")
-    assert cluster.replicator("rm", "node1", "doc", "-b", bucket, "--version", version).returncode == 0
+    gone = cluster.replicator("rm", "node1", "doc", "-b", bucket, "--version", version)
+    assert gone.stdout == f"removed version {version} of doc\n".encode()
     assert cluster.replicator("get", "node1", "doc", "-", "-b", bucket, "--version", version).returncode == 3
     assert cluster.replicator("versions", "node1", "doc", "-b", bucket).returncode == 3
     assert answer(cluster.replicator("buckets", "rm", "node1", bucket, "--json")) == {"removed": bucket}
+
+
+def test_a_null_version_is_said_to_be_gone(cluster: Cluster, tmp_path: Path, bucket: str) -> None:
+    cluster.replicator("buckets", "set", "node1", bucket, "--versioning", "suspended")
+    version = put(cluster, tmp_path, bucket, b"x")
+    said = cluster.replicator("rm", "node1", "doc", "-b", bucket).stdout.decode()
+    assert said.startswith(f"removed doc: its null version {version} is gone for good; any older version is ")
+    asked = cluster.replicator("get", "node1", "doc", "-", "-b", bucket)
+    assert f"'replicator versions NODE doc --bucket {bucket}' lists".encode() in asked.stderr
+
+
+def test_a_bucket_is_emptied_by_what_lists_it(cluster: Cluster, tmp_path: Path, bucket: str) -> None:
+    for object_id in ("a", "b/1", "b/2"):
+        put(cluster, tmp_path, bucket, b"x", object_id)
+    cluster.replicator("rm", "node1", "a", "b/1", "b/2", "-b", bucket)
+    refused = cluster.replicator("buckets", "rm", "node1", bucket)
+    assert f"'replicator versions NODE --bucket {bucket}' lists".encode() in refused.stderr
+    some = cluster.replicator("versions", "node1", "-b", bucket, "--prefix", "b/", "--json")
+    assert {each["object_id"] for each in answer(some)["versions"]} == {"b/1", "b/2"}
+    rows = cluster.replicator("versions", "node1", "-b", bucket).stdout.decode().splitlines()
+    assert len(rows) == 6
+    for object_id, version, *_ in (row.split("\t") for row in rows):
+        cluster.replicator("rm", "node1", object_id, "-b", bucket, "--version", version)
+    assert cluster.replicator("buckets", "rm", "node1", bucket).returncode == 0
+    assert problem(cluster.replicator("versions", "node1", "a", "--prefix", "a", "--json"), 2)
+
+
+def test_a_node_that_is_not_there_is_not_removed(cluster: Cluster) -> None:
+    told = cluster.replicator("nodes", "rm", "nobody")
+    assert (told.returncode, b"'replicator nodes' lists those there are" in told.stderr) == (3, True)
 
 
 def test_a_copy_to_another_bucket(cluster: Cluster, tmp_path: Path, bucket: str) -> None:
@@ -161,11 +193,13 @@ def test_what_was_deleted_for_good_is_collected(cluster: Cluster, tmp_path: Path
     assert cluster.replicator("rm", "node1", "collected").returncode == 0
     only_counted = answer(cluster.replicator("store", "gc", "node1", "--grace-s", "0", "--dry-run", "--json"))
     assert only_counted["dead_bytes"] >= len(data)
+    for digest in digests:
+        assert answer(cluster.replicator("store", "explain", "node1", digest, "--json"))["references"] == 1
     done = answer(cluster.replicator("store", "gc", "node1", "--grace-s", "0", "--json"))
     assert done["dead_bytes"] >= len(data)
     for digest in digests:
-        told = answer(cluster.replicator("store", "explain", "node1", digest, "--json"))
-        assert told["references"] == 0
+        told = problem(cluster.replicator("store", "explain", "node1", digest, "--json"), 3)
+        assert told["detail"] == "no chunk of that digest on this node"
     stats = answer(cluster.replicator("store", "stats", "node1", "--json"))
     assert stats["dead_bytes"] >= len(data)
 

@@ -15,7 +15,7 @@ import pytest
 from replicator.data_plane.ports import Version
 from replicator.data_plane.storage.store import NodeStore
 from replicator.kernel.errors import ReplicatorError
-from replicator.testing.crash_scripts import contents, store_folder
+from replicator.testing.crash_session import contents, store_folder
 from replicator.testing.damage import DAMAGES, Damage, Unread, flip_bit, require_nothing_wrong
 from replicator.testing.objects import LongObject, commit, listed, noise, read_all, upload
 from replicator.testing.oracle import Content, content_of

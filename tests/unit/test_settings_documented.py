@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings
 
 from replicator.control_plane.settings import Settings as ControlPlaneSettings
 from replicator.data_plane.settings import NodeSettings
-from replicator.runtime.settings_command import flag_of, variable_of
+from replicator.runtime.settings_command import flag_of, values_of, variable_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -23,4 +23,5 @@ def test_setting_is_documented(model: type[BaseSettings], field: str) -> None:
     start = f"| `{flag_of(field, info)}` | `{variable_of(model, field)}` |"
     default = "" if info.default is None else "required" if info.is_required() else f"`{info.default}`"
     assert info.description
+    assert all(value in info.description for value in values_of(info))
     assert f"{start} {default} | {info.description} |" in DOCUMENT.read_text().splitlines()

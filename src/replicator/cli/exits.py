@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import sys
 import threading
 from enum import IntEnum
 from typing import NoReturn
+from urllib.parse import unquote
 
 from replicator.kernel import errors
 
@@ -33,7 +36,7 @@ EXIT_CODES_HELP = "\n".join(
         "  0  done",
         "  1  an error that none of the others names",
         "  2  wrong usage, or a value that can never be right",
-        "  3  there is no such object, node or job",
+        "  3  there is no such object, version, chunk, node or job",
         "  4  a conflict, or a condition that did not hold",
         "  5  unavailable; it may work later",
         "  6  the job failed, was cancelled or is partial",
@@ -71,9 +74,36 @@ def report(error: errors.ReplicatorError | OSError, *, json_output: bool) -> Exi
 
         text = json.dumps(problem_of(error).model_dump(), ensure_ascii=False, default=str)
     else:
-        text = f"replicator: {error.message}"
+        text = f"replicator: {with_commands(error.message)}"
     print(text, file=sys.stderr)
     return exit_code_of(error)
+
+
+_REQUEST = re.compile(
+    r"(?P<plain>GET /nodes|POST /nodes/register|GET /store/scrub)\b"
+    r"|GET /versions(?:/(?P<object>[\w.~/%-]+))?(?:\?bucket=(?P<bucket>[a-z0-9.-]+))?"
+)
+_COMMANDS = {
+    "GET /nodes": "replicator nodes",
+    "POST /nodes/register": "replicator nodes register",
+    "GET /store/scrub": "replicator store scrub NODE",
+}
+
+
+def with_commands(text: str) -> str:
+    """`text` of a server, with the commands that do what the requests it names do."""
+    return _REQUEST.sub(lambda found: f"'{_command(found)}'", text)
+
+
+def _command(found: re.Match[str]) -> str:
+    if found["plain"]:
+        return _COMMANDS[found["plain"]]
+    words = ["replicator", "versions", "NODE"]
+    if found["object"]:
+        words.append(unquote(found["object"]))
+    if found["bucket"]:
+        words += ["--bucket", found["bucket"]]
+    return shlex.join(words)
 
 
 def leave(code: int) -> NoReturn:

@@ -171,7 +171,7 @@ async def rm(place: Place, object_ids: Sequence[str], *, version: str | None = N
         told = {"removed": list(removed), "deletions": _deletions(removed), "failed": failures}
         print(json.dumps(told, ensure_ascii=False, indent=2))
     else:
-        print("".join(f"removed {key}{_left(each, wanted)}\n" for key, each in removed.items()), end="")
+        print("".join(f"removed {_told(key, each, wanted)}\n" for key, each in removed.items()), end="")
     for _, failure in failed:
         report(failure, json_output=place.json_output)
     return exit_code_of(failed[0][1]) if failed else ExitCode.OK
@@ -179,14 +179,25 @@ async def rm(place: Place, object_ids: Sequence[str], *, version: str | None = N
 
 def _deletions(removed: dict[str, Deletion]) -> list[dict[str, str | bool | None]]:
     return [
-        {"object_id": key, "version": each.version, "delete_marker": each.delete_marker}
+        {
+            "object_id": key,
+            "version": each.version,
+            "delete_marker": each.delete_marker,
+            "replaced": each.replaced,
+        }
         for key, each in removed.items()
     ]
 
 
-def _left(deletion: Deletion, wanted: VersionId | None) -> str:
-    kept = deletion.delete_marker and wanted is None
-    return f"; its versions are kept behind delete marker {deletion.version}" if kept else ""
+def _told(key: str, deletion: Deletion, wanted: VersionId | None) -> str:
+    if wanted is not None:
+        return f"{'delete marker' if deletion.delete_marker else 'version'} {deletion.version} of {key}"
+    if not deletion.delete_marker:
+        return key
+    behind = f"kept behind delete marker {deletion.version}"
+    if deletion.replaced is None:
+        return f"{key}; its versions are {behind}"
+    return f"{key}: its null version {deletion.replaced} is gone for good; any older version is {behind}"
 
 
 def _destination(key: ObjectId, file: str | None) -> str:

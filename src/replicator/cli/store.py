@@ -13,7 +13,8 @@ from replicator.cli.place import Place
 from replicator.cli.units import bytes_text
 from replicator.client.endpoint import Deadlines
 from replicator.kernel.digest import Digest
-from replicator.wire.upkeep import CollectRequest, CompactRequest, ReferrerView
+from replicator.kernel.errors import NotFound
+from replicator.wire.upkeep import CollectRequest, CompactRequest, ReferrerView, ScrubView
 
 _DAY_S = 24 * 3600.0
 # Collection, compaction and backup answer when they are done, which takes as long as the store is large.
@@ -66,6 +67,8 @@ async def explain(place: Place, digest: str) -> None:
     """Say what keeps a chunk."""
     async with place.connected() as node:
         found = await node.upkeep.explain(Digest.parse(digest))
+    if found.segment is None and not found.references and not found.holds:
+        raise NotFound("no chunk of that digest on this node", digest=digest)
     if place.json_output:
         print_json(found)
         return
@@ -77,7 +80,28 @@ async def scrub(place: Place, *, now: bool) -> None:
     """Show how far the scrub is, or begin one."""
     async with place.connected() as node:
         found = await (node.upkeep.start_scrub() if now else node.upkeep.scrub_status())
-    _print_fields(place, found)
+    if place.json_output:
+        print_json(found)
+    else:
+        print(scrub_text(found))
+
+
+def scrub_text(found: ScrubView) -> str:
+    """How far the scrub is, in a sentence."""
+    last = (
+        f"the last round ended {local_time(found.last_completed_at)} and found {_damage(found.last_damaged)}"
+        if found.last_completed_at is not None
+        else "no round has ended yet"
+    )
+    return (
+        f"{'the scrub that was asked for' if found.asked else 'the scrub'} has read "
+        f"{bytes_text(found.bytes_done)} of {bytes_text(found.bytes_total)} in round {found.round + 1} and found "
+        f"{_damage(found.damaged)}; {last}"
+    )
+
+
+def _damage(records: int | None) -> str:
+    return f"{records:,} damaged record{'' if records == 1 else 's'}" if records else "no damage"
 
 
 async def backup(place: Place, name: str) -> None:
@@ -123,8 +147,14 @@ def _keeper(item: ReferrerView | str) -> str:
     return item if isinstance(item, str) else f"{item.bucket}/{item.object_id}"
 
 
+# What a name alone does not tell people; in a pipe names are those of the JSON.
+_LABELS = {
+    "references": "manifests that refer to it",
+    "staged": "of these, staged",
+    "retiring": "of these, retiring",
+}
 _FIELD_COLUMNS = (
-    Column("field", lambda field: field.name),
+    Column("field", lambda field: field.name, lambda name: _LABELS.get(name, name)),
     Column("value", lambda field: field.exact, _text, right=True),
 )
 _SEGMENT_COLUMNS = (

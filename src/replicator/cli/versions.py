@@ -5,15 +5,30 @@ from __future__ import annotations
 from replicator.cli.output import Column, local_time, pages, print_json, print_listing
 from replicator.cli.place import Place
 from replicator.cli.units import bytes_text
+from replicator.kernel.errors import InvalidRequest
 from replicator.kernel.names import BucketName, ObjectId
 from replicator.kernel.version import VersionId
-from replicator.wire.objects import CopyRequest, CopySource, CopyTarget, VersionInfo, VersionPage
+from replicator.wire.objects import (
+    BucketVersionPage,
+    CopyRequest,
+    CopySource,
+    CopyTarget,
+    VersionInfo,
+    VersionPage,
+)
 
 PAGE_VERSIONS_MAX = 1000
 
 
-async def versions(place: Place, object_id: str, *, limit: int | None, cursor: str | None) -> None:
-    """List the versions of an object, a page at a time."""
+async def versions(
+    place: Place, object_id: str | None, *, prefix: str, limit: int | None, cursor: str | None
+) -> None:
+    """List the versions of an object, or of all objects of a bucket, a page at a time."""
+    if object_id is None:
+        await _of_bucket(place, prefix, limit=limit, cursor=cursor)
+        return
+    if prefix:
+        raise InvalidRequest("--prefix is of many objects: give it without OBJECT_ID")
     key = ObjectId.parse(object_id)
     async with place.connected() as node:
 
@@ -22,6 +37,19 @@ async def versions(place: Place, object_id: str, *, limit: int | None, cursor: s
 
         found = pages(fetch, cursor=cursor, limit=limit, page_items_max=PAGE_VERSIONS_MAX)
         await print_listing(found, key="versions", columns=_COLUMNS, json_output=place.json_output)
+
+
+async def _of_bucket(place: Place, prefix: str, *, limit: int | None, cursor: str | None) -> None:
+    async with place.connected() as node:
+
+        async def fetch(cursor: str | None, limit: int) -> BucketVersionPage:
+            return await node.bucket_versions(
+                bucket=place.bucket_name, prefix=prefix, cursor=cursor, limit=limit
+            )
+
+        found = pages(fetch, cursor=cursor, limit=limit, page_items_max=PAGE_VERSIONS_MAX)
+        columns = (Column("object", lambda item: item.object_id), *_COLUMNS)
+        await print_listing(found, key="versions", columns=columns, json_output=place.json_output)
 
 
 async def cp(

@@ -21,6 +21,8 @@ from replicator.wire.buckets import BucketInfo, BucketPage, BucketSettings
 from replicator.wire.manifests import VERSION_HEADER
 from replicator.wire.objects import (
     DELETE_MARKER_HEADER,
+    REMOVED_VERSION_HEADER,
+    BucketVersionPage,
     CopyRequest,
     ObjectInfo,
     ObjectPage,
@@ -71,10 +73,14 @@ class Download:
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
-    """What a deletion did: `version` is the delete marker that was made, or else what is gone for good."""
+    """What a deletion did: `version` is the delete marker that was made, or else what is gone for good.
+
+    `replaced` is the null version that is gone for good because the marker took its place.
+    """
 
     version: str | None
     delete_marker: bool
+    replaced: str | None = None
 
 
 class NodeClient:
@@ -144,7 +150,11 @@ class NodeClient:
         """Delete the object, or one version of it for good; or `NotFound`."""
         path = object_path(object_id, bucket=bucket, version=version)
         told = await self._endpoint.command("DELETE", path)
-        return Deletion(version=told.get(VERSION_HEADER), delete_marker=DELETE_MARKER_HEADER in told)
+        return Deletion(
+            version=told.get(VERSION_HEADER),
+            delete_marker=DELETE_MARKER_HEADER in told,
+            replaced=told.get(REMOVED_VERSION_HEADER),
+        )
 
     async def copy(self, message: CopyRequest, *, if_absent: bool = False) -> ObjectInfo:
         """Make a version the latest of another object or, to restore it, of its own; at once.
@@ -186,6 +196,13 @@ class NodeClient:
         path = "/versions/" + quote(object_id, safe="/")
         params = _page(cursor, limit) | {"bucket": bucket}
         return await self._endpoint.call("GET", path, answer=VersionPage, params=params)
+
+    async def bucket_versions(
+        self, *, bucket: BucketName = DEFAULT_BUCKET, prefix: str = "", cursor: str | None = None, limit: int
+    ) -> BucketVersionPage:
+        """At most `limit` versions and delete markers of a bucket, by id and of each object newest first."""
+        params = _page(cursor, limit) | {"bucket": bucket} | ({"prefix": prefix} if prefix else {})
+        return await self._endpoint.call("GET", "/versions", answer=BucketVersionPage, params=params)
 
     async def buckets(self, *, cursor: str | None = None, limit: int) -> BucketPage:
         """At most `limit` buckets in order of their names."""

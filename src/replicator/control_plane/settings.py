@@ -54,8 +54,10 @@ class Settings(BaseSettings):
     )
     page_items_default: int = Field(100, ge=1, le=10_000, description="Items in a page of a list.")
     page_items_max: int = Field(1000, ge=1, le=10_000, description="Items in a page of a list, at most.")
-    log_level: LogLevel = Field("info", description="Least severity that is logged.")
-    log_format: LogFormat = Field("auto", description="Form of the log; auto is text on a terminal.")
+    log_level: LogLevel = Field(
+        "info", description="Least severity that is logged: debug, info, warning or error."
+    )
+    log_format: LogFormat = Field("auto", description="json, text, or auto: text on a terminal.")
 
     @model_validator(mode="after")
     def _lease_outlasts_poll(self) -> Self:

@@ -313,6 +313,19 @@ class Store(ChunkReader, Protocol):
         """Versions and delete markers of an object that are older than `after`, newest first."""
         ...
 
+    def bucket_versions(
+        self, bucket: BucketName, prefix: str, after: tuple[ObjectId, VersionId] | None, limit: int
+    ) -> list[Version | DeleteMarker]:
+        """All versions and delete markers of a bucket whose ids begin with `prefix`, at most `limit`.
+
+        In byte order of the ids, of each object the newest first; those that follow `after`. What a page
+        costs depends on `limit` alone.
+
+        Raises:
+            NotFound: no such bucket.
+        """
+        ...
+
     def list_objects(
         self, bucket: BucketName, prefix: str, *, delimiter: str = "", after: str | None = None, limit: int
     ) -> Listing:

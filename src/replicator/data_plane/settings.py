@@ -55,7 +55,9 @@ class NodeSettings(BaseSettings):
         60.0, gt=0, description="Seconds a client may take to send or take one block, at most 1 MiB."
     )
     body_bytes_per_s_min: int = Field(
-        1024, ge=0, description="Bytes a second that a body must bring, on average over the stall timeout."
+        1024,
+        ge=0,
+        description="Bytes a second at which a client must send, or take, a body, on average over the stall timeout.",
     )
     peer_timeout_s: float = Field(
         10.0, gt=0, description="Seconds to resolve and connect to a peer, and to wait for its next byte."
@@ -76,7 +78,8 @@ class NodeSettings(BaseSettings):
         64 * MEBIBYTE, ge=64 * 1024, description="Bytes a second that compaction in the background moves."
     )
     compression: Literal["off", "zstd"] = Field(
-        "off", description="How new chunks are kept; zstd compresses those that shrink by an eighth."
+        "off",
+        description="How new chunks are kept: off, as they are; zstd, compressed where that saves an eighth.",
     )
     catalog_cache_bytes: int = Field(
         64 * MEBIBYTE, ge=MEBIBYTE, description="Bytes of catalog blocks kept in memory."
@@ -90,7 +93,9 @@ class NodeSettings(BaseSettings):
     backup_dir: Path | None = Field(
         None, description="Folder for backups, on the disk of the data folder; without it none are made."
     )
-    log_level: LogLevel = Field("info", description="Least severe events to log.")
+    log_level: LogLevel = Field(
+        "info", description="Least severe events to log: debug, info, warning or error."
+    )
     log_format: LogFormat = Field("auto", description="json, text, or auto: text on a terminal.")
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 from pydantic import ValidationError
@@ -53,7 +53,12 @@ def settings_command(
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
     app.command(name, help=summary, epilog=f"Examples: {examples}")(command)
     return app
 
@@ -71,12 +76,18 @@ def flag_of(field: str, info: FieldInfo) -> str:
     return str(given) if given is not None else f"--{field.replace('_', '-')}"
 
 
+def values_of(info: FieldInfo) -> tuple[str, ...]:
+    """The values a field may have, where they are words of a list; else none."""
+    return get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+
+
 def _option(model: type[BaseSettings], field: str, info: FieldInfo) -> Any:
     default = info.default
     return typer.Option(
         None,
         flag_of(field, info),
         help=info.description,
+        metavar="|".join(values) if (values := values_of(info)) else None,
         envvar=variable_of(model, field),
         show_envvar=True,
         show_default=False if default is None or default is PydanticUndefined else str(default),

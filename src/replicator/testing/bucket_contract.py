@@ -31,6 +31,10 @@ def sizes(store: Store) -> list[int | None]:
     return [each.size if isinstance(each, Version) else None for each in history(store, KEY)]
 
 
+def _place(found: list[Version | DeleteMarker]) -> tuple[ObjectId, VersionId] | None:
+    return (found[-1].object_id, found[-1].version) if found else None
+
+
 class BucketContract:
     """Buckets: made, listed, changed, removed when empty."""
 
@@ -97,6 +101,37 @@ class BucketContract:
                 store.remove_bucket(BUCKET)
             delete(store, KEY, bucket=BUCKET, version=version)
         store.remove_bucket(BUCKET)
+
+    def test_everything_in_a_bucket_is_listed_a_page_at_a_time(self, store: Store) -> None:
+        store.set_bucket(BUCKET, ON)
+        store.set_bucket(BucketName("other.2"), ON)
+        commit(store, new_version(KEY, b"elsewhere", bucket=BucketName("other.2")))
+        expected: list[Version | DeleteMarker] = []
+        for name in ("a", "a!", "a/b", "b", "é"):
+            made = [commit(store, new_version(ObjectId(name), b"x", bucket=BUCKET)).version for _ in range(2)]
+            expected += made[::-1]
+        marker = delete(store, ObjectId("é"), bucket=BUCKET).marker
+        assert marker is not None
+        expected.insert(-2, marker)
+        for limit in (1, 2, 3, 100):
+            found: list[Version | DeleteMarker] = []
+            while page := store.bucket_versions(BUCKET, "", _place(found), limit):
+                assert len(page) <= limit
+                found += page
+            assert found == expected
+        assert store.bucket_versions(BUCKET, "a/", None, 100) == expected[4:6]
+        assert store.bucket_versions(BUCKET, "a\0", None, 100) == []
+
+    def test_what_is_listed_of_a_bucket_empties_it(self, store: Store) -> None:
+        store.set_bucket(BUCKET, ON)
+        for name in ("a", "b"):
+            commit(store, new_version(ObjectId(name), b"x", bucket=BUCKET))
+            delete(store, ObjectId(name), bucket=BUCKET)
+        for each in store.bucket_versions(BUCKET, "", None, 100):
+            delete(store, each.object_id, bucket=BUCKET, version=each.version)
+        store.remove_bucket(BUCKET)
+        with pytest.raises(NotFound):
+            store.bucket_versions(BUCKET, "", None, 100)
 
     def test_the_bucket_default_stays(self, store: Store) -> None:
         with pytest.raises(Conflict):

@@ -22,10 +22,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from replicator.testing import crash_scripts
 from replicator.testing.crash_calls import CallFault, Calls, Mode
 from replicator.testing.crash_journal import Journal
-from replicator.testing.crash_scripts import SCRIPTS, Script, contents, store_folder
+from replicator.testing.crash_scripts import SCRIPTS, Script
+from replicator.testing.crash_session import contents, store_folder
 from replicator.testing.objects import upload
 from replicator.testing.oracle import Oracle, content_of
 from replicator.testing.power import LoopDisk
@@ -49,7 +52,7 @@ class Outcome:
     @property
     def refusals(self) -> list[str]:
         """What the store said where it did not do what it was asked."""
-        refused = ("unanswered", "not opened", "refused work", "not closed")
+        refused = ("unanswered", "not repaired", "not opened", "refused work", "not closed")
         return [str(note[-1]) for note in self.notes if note[0] in refused]
 
 
@@ -69,8 +72,9 @@ class CrashPoints:
         self._template.mkdir(parents=True)
         prepared = self._child(self._template, "prepare", _NONE)
         assert prepared.refusals == []
-        self._prepared = prepared.notes
         script.harm(self._template)
+        brought = [["acknowledged", key, content.hex()] for key, content in script.brings.items()]
+        self._prepared = [*prepared.notes, *brought]
 
     def calls(self) -> int:
         """How many calls a run makes where no fault strikes it."""
@@ -201,6 +205,8 @@ def _run(
     connection: Connection, journal_path: str, store: str, script: str, part: str, fault: CallFault
 ) -> None:
     """What the child does, once it is told to."""
+    # What it logs is not what the faults are for.
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     journal = Journal(Path(journal_path))
     (chosen,) = [each for each in SCRIPTS if each.name == script]
     connection.recv()
@@ -210,7 +216,7 @@ def _run(
         else:
             calls = Calls(fault, lambda name: journal.note("struck", fault.mode, name))
             calls.install()
-            crash_scripts.run(Path(store), chosen.work, journal)
+            crash_scripts.run(Path(store), chosen.work, journal, repair=chosen.repair)
             journal.note("ended", calls.count)
     except BaseException:  # noqa: BLE001  (the parent raises it)
         journal.note("broke", traceback.format_exc())

@@ -7,84 +7,16 @@ which notes for the oracle what was tried and what was acknowledged.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from replicator.data_plane.storage.store import NodeStore
-from replicator.kernel.errors import NotFound, QuotaExceeded, ReplicatorError, StoreFailed, Unavailable
+from replicator.kernel.errors import ReplicatorError, StoreFailed
+from replicator.testing import crash_upkeep as upkeep
 from replicator.testing.crash_journal import Journal
-from replicator.testing.node_store import StoreFolder, rocks
-from replicator.testing.objects import LongObject, commit, delete, listed, named, noise, read_all, upload
-from replicator.testing.oracle import content_of
+from replicator.testing.crash_session import Session, contents, store_folder
+from replicator.testing.objects import LongObject, named, noise
 from replicator.testing.reclaiming import collect, compact_all
-
-SEGMENT_BYTES_MAX = 64 * 1024
-_BLOCK_BYTES = 16 * 1024
-
-
-def store_folder(path: Path) -> StoreFolder:
-    """The store that scripts work on: RocksDB, small segments."""
-    return StoreFolder(path, open_catalog=rocks, segment_bytes_max=SEGMENT_BYTES_MAX)
-
-
-def contents(store: NodeStore) -> dict[str, bytes]:
-    """SHA-256 of every object, read in full."""
-    return {
-        each.object_id: content_of(read_all(store, store.manifest(each.manifest))) for each in listed(store)
-    }
-
-
-class Session:
-    """Operations on an open store. Each notes what is tried, and then how it ended.
-
-    An error that a caller could be given is such an end. Any other travels, and ends the run as broken.
-    """
-
-    def __init__(self, store: NodeStore, journal: Journal) -> None:
-        self.store = store
-        self._journal = journal
-
-    def put(self, object_id: str, data: bytes) -> None:
-        """Upload an object, in blocks."""
-        self._change(
-            object_id, content_of(data), lambda: upload(self.store, object_id, data, block_bytes=_BLOCK_BYTES)
-        )
-
-    def put_long(self, object_id: str, long: LongObject) -> None:
-        """Upload an object whose manifest has pages."""
-        self._change(
-            object_id,
-            content_of(long.data),
-            lambda: commit(self.store, long.new_version(object_id, number=long.stage(self.store))),
-        )
-
-    def delete(self, object_id: str) -> None:
-        """Delete an object."""
-        self._change(object_id, None, lambda: delete(self.store, object_id))
-
-    def keep_up(self, work: Callable[[], object]) -> None:
-        """Do what changes no object: an addition of chunks, maintenance."""
-        try:
-            work()
-        except (QuotaExceeded, Unavailable) as error:
-            self._journal.note("refused work", str(error))
-
-    def _change(self, object_id: str, content: bytes | None, change: Callable[[], object]) -> None:
-        shown = None if content is None else content.hex()
-        self._journal.note("trying", object_id, shown)
-        try:
-            change()
-        except QuotaExceeded:
-            self._journal.note("refused", object_id, shown)
-        except NotFound:
-            # Of a deletion, where the object could not be put before.
-            self._journal.note("refused", object_id, shown)
-        except Unavailable as error:
-            # Whether it was kept shows only after a restart.
-            self._journal.note("unanswered", object_id, str(error))
-        else:
-            self._journal.note("acknowledged", object_id, shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +28,8 @@ class Script:
         work: what the fault strikes, the opening before it and the closing after it included.
         dies: whether the process that prepares dies at the end of it.
         harm: what is done to the files between the two, as a crash would.
+        brings: SHA-256 of the objects that are there because of it.
+        repair: what is done to the closed store before it is opened to work; a fault may strike it.
     """
 
     name: str
@@ -103,6 +37,8 @@ class Script:
     work: Callable[[Session], None]
     dies: bool = False
     harm: Callable[[Path], None] = lambda _: None
+    brings: Mapping[str, bytes] = field(default_factory=dict)
+    repair: Callable[[Path], None] = lambda _: None
 
 
 def _nothing(_: Session) -> None:
@@ -153,6 +89,15 @@ def _half_done(session: Session) -> None:
     session.store.add(named(*(noise(seed, 3_000) for seed in range(41, 71))))
 
 
+def _behind(session: Session) -> None:
+    _some_objects(session)
+    upkeep.keep_this_catalog(session)
+    session.put("small/1", noise(51, 800))
+    session.put("large/more", noise(52, 90_000))
+    session.delete("small/2")
+    session.put_long("long", LongObject(53))
+
+
 def _tear(path: Path) -> None:
     """Cut the last record in two, and leave a segment behind that was never begun."""
     last = max((path / "segments").iterdir())
@@ -166,21 +111,41 @@ SCRIPTS: Sequence[Script] = (
     Script("long manifests", _some_objects, _long_manifests),
     Script("reclaiming", _some_objects, _reclaiming),
     Script("recovery", _half_done, _small_changes, dies=True, harm=_tear),
+    Script("recovery of entries", _behind, _small_changes, harm=upkeep.set_catalog_back),
+    Script("first write fails", _some_objects, upkeep.first_write_fails),
+    Script("versions", upkeep.versions, upkeep.version_changes),
+    Script("scrub", _some_objects, upkeep.scrub, harm=upkeep.damage_entries),
+    Script("backup", _some_objects, upkeep.back_up_and_restore),
+    Script("rebuild", _some_objects, _small_changes, repair=upkeep.rebuild),
+    Script("migration", _nothing, _small_changes, harm=upkeep.earlier_format, brings=upkeep.EARLIER_CONTENTS),
 )
 
 
-def run(path: Path, work: Callable[[Session], None], journal: Journal, *, dies: bool = False) -> None:
+def run(
+    path: Path,
+    work: Callable[[Session], None],
+    journal: Journal,
+    *,
+    dies: bool = False,
+    repair: Callable[[Path], None] = lambda _: None,
+) -> None:
     """Open, work, read everything, close; what the store refuses with a typed error is noted, not raised.
 
     Args:
         dies: return without closing, for a process that ends now.
+        repair: done before the store is opened.
     """
+    try:
+        repair(path)
+    except (ReplicatorError, OSError) as error:
+        journal.note("not repaired", str(error))
+        return
     try:
         opened = store_folder(path).open()
     except ReplicatorError as error:
         journal.note("not opened", str(error))
         return
-    work(Session(opened.store, journal))
+    work(Session(opened.store, path, journal))
     journal.note("found", {key: content.hex() for key, content in contents(opened.store).items()})
     if dies:
         return

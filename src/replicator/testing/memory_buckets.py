@@ -66,6 +66,15 @@ class MemoryBuckets:
         """Versions and delete markers of one object, newest first."""
         return list(self._histories.get(bucket, {}).get(object_id, ()))
 
+    def all_versions(
+        self, bucket: BucketName, prefix: str, after: tuple[ObjectId, VersionId] | None
+    ) -> list[Entry]:
+        """See `Store.bucket_versions`."""
+        self.bucket(bucket)
+        ids = sorted((each for each in self._histories[bucket] if each.startswith(prefix)), key=str.encode)
+        every = [entry for object_id in ids for entry in self.history(bucket, object_id)]
+        return [each for each in every if after is None or _follows(each, *after)]
+
     def head(self, bucket: BucketName, object_id: ObjectId) -> Version | None:
         """See `Store.head`."""
         newest = next(iter(self.history(bucket, object_id)), None)
@@ -167,6 +176,12 @@ class MemoryBuckets:
             self._histories[bucket][object_id] = newest_first
         else:
             del self._histories[bucket][object_id]
+
+
+def _follows(entry: Entry, object_id: ObjectId, version: VersionId) -> bool:
+    if entry.object_id == object_id:
+        return entry.version < version
+    return entry.object_id.encode() > object_id.encode()
 
 
 def _group(object_id: str, prefix: str, delimiter: str) -> str | None:

@@ -155,6 +155,13 @@ class MemoryStore:
             history = self._buckets.history(bucket, object_id)
         return [each for each in history if after is None or each.version < after][:limit]
 
+    def bucket_versions(
+        self, bucket: BucketName, prefix: str, after: tuple[ObjectId, VersionId] | None, limit: int
+    ) -> list[Version | DeleteMarker]:
+        """See `Store.bucket_versions`."""
+        with self._lock:
+            return self._buckets.all_versions(bucket, prefix, after)[:limit]
+
     def list_objects(
         self, bucket: BucketName, prefix: str, *, delimiter: str = "", after: str | None = None, limit: int
     ) -> Listing:

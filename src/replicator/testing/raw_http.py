@@ -6,7 +6,8 @@ import http.client
 import select
 import socket
 import struct
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -73,6 +74,12 @@ class RawConnection:
     def read_to_end(self) -> bytes:
         """Everything until the other side closes."""
         return b"".join(iter(lambda: self._socket.recv(65_536), b""))
+
+    def read_slowly(self, *, pause_s: float) -> Iterator[bytes]:
+        """The same in small parts, with a pause before each."""
+        while part := self._socket.recv(65_536):
+            yield part
+            time.sleep(pause_s)
 
     def is_ended(self) -> bool:
         """Read until the other side closes or resets; whether it did without sending anything more."""

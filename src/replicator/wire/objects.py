@@ -8,6 +8,7 @@ from replicator.kernel.names import DEFAULT_BUCKET
 from replicator.wire.values import BucketNameField, HexDigest, HexVersion, ObjectIdField, Timestamp
 
 DELETE_MARKER_HEADER = "X-Replicator-Delete-Marker"
+REMOVED_VERSION_HEADER = "X-Replicator-Removed-Version"
 
 _DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _OBJECT_EXAMPLE: dict[str, JsonValue] = {
@@ -110,6 +111,20 @@ class VersionPage(BaseModel):
     bucket: str
     object_id: str
     versions: list[VersionInfo]
+    next_cursor: str | None = Field(None, description="Pass as `cursor` for the next page; null at the end.")
+
+
+class ListedVersion(VersionInfo):
+    """One version or delete marker among those of a bucket."""
+
+    object_id: str = Field(examples=["demo.bin"])
+
+
+class BucketVersionPage(BaseModel):
+    """Versions and delete markers of a bucket in order of their ids' UTF-8 bytes, of each object newest first."""
+
+    bucket: str
+    versions: list[ListedVersion]
     next_cursor: str | None = Field(None, description="Pass as `cursor` for the next page; null at the end.")
 
 

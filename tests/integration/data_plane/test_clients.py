@@ -121,6 +121,24 @@ def test_a_stalled_download_is_cut_off(start_node: StartNode) -> None:
     assert len(node.events("response.cut_short")) == 1
 
 
+def test_a_download_that_is_taken_too_slowly_is_cut_off(start_node: StartNode) -> None:
+    node = start_node(settings={"REPLICATOR_NODE_STALL_TIMEOUT_S": "1"})
+    size = 256 * MEBIBYTE
+    block = random.Random("slow").randbytes(MEBIBYTE)
+    httpx.put(f"{node.url}/objects/big", content=iter([block] * 256), trust_env=False, timeout=60)
+    node.stop()
+    # No client is fast enough now, and this one never lets a block wait for long.
+    node.settings["REPLICATOR_NODE_BODY_BYTES_PER_S_MIN"] = str(10**12)
+    node.start()
+    with RawConnection(node.url) as connection:
+        connection.send_head("GET", "/objects/big")
+        taken = sum(map(len, connection.read_slowly(pause_s=0.005)))
+    assert taken < size
+    (cut,) = node.events("response.cut_short")
+    assert "took" in cut["reason"]
+    assert "bytes a second" in cut["reason"]
+
+
 def test_more_requests_than_allowed_are_503_with_retry_after(start_node: StartNode) -> None:
     node = start_node(settings={"REPLICATOR_NODE_REQUESTS_MAX": "3"})
     waiting = [RawConnection(node.url) for _ in range(3)]

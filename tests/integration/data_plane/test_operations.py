@@ -73,6 +73,7 @@ def test_openapi_names_every_operation(schema: dict[str, Any]) -> None:
         "head /objects/{object_id}",
         "delete /objects/{object_id}",
         "get /objects",
+        "get /versions",
         "get /versions/{object_id}",
         "post /copies",
         "get /buckets",

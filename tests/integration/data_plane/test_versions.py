@@ -11,6 +11,7 @@ from replicator.data_plane.api.objects import METHODS
 _names = itertools.count(1)
 
 VERSION, MARKER = "X-Replicator-Version", "X-Replicator-Delete-Marker"
+REMOVED = "X-Replicator-Removed-Version"
 UNKNOWN = "0" * 32
 
 
@@ -87,6 +88,68 @@ def test_versions_come_in_pages(client: httpx.Client, bucket: str, put: Put, lim
         cursor = {"cursor": page["next_cursor"]}
     assert found == made[::-1]
     assert latest == made[-1:]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+def test_everything_in_a_bucket_comes_in_pages(
+    client: httpx.Client, bucket: str, put: Put, limit: int
+) -> None:
+    first, second = put(b"first"), put(b"second")
+    marker = client.delete("/objects/doc", params={"bucket": bucket}).headers[VERSION]
+    other = client.put("/objects/%C3%A9%3F", params={"bucket": bucket}, content=b"x").json()["version"]
+    found: list[dict[str, object]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = client.get("/versions", params={"bucket": bucket, "limit": limit, **cursor}).json()
+        assert len(page["versions"]) <= limit
+        found += page["versions"]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert [
+        (each["object_id"], each["version"], each["latest"], each["delete_marker"]) for each in found
+    ] == [
+        ("doc", marker, True, True),
+        ("doc", second, False, False),
+        ("doc", first, False, False),
+        ("é?", other, True, False),
+    ]
+    of_prefix = client.get("/versions", params={"bucket": bucket, "prefix": "é"}).json()
+    assert of_prefix == {"bucket": bucket, "versions": found[3:], "next_cursor": None}
+
+
+def test_a_bucket_that_is_not_empty_says_what_lists_the_rest(
+    client: httpx.Client, bucket: str, put: Put
+) -> None:
+    put(b"x")
+    client.delete("/objects/doc", params={"bucket": bucket})
+    refused = client.delete(f"/buckets/{bucket}")
+    assert (refused.status_code, f"GET /versions?bucket={bucket} " in refused.json()["detail"]) == (409, True)
+    for each in client.get(f"/versions?bucket={bucket}").json()["versions"]:
+        at = {"bucket": bucket, "version": each["version"]}
+        assert client.delete(f"/objects/{each['object_id']}", params=at).status_code == 204
+    assert client.delete(f"/buckets/{bucket}").status_code == 204
+
+
+def test_what_is_deleted_says_which_request_lists_its_versions(
+    client: httpx.Client, bucket: str, put: Put
+) -> None:
+    put(b"x")
+    client.delete("/objects/doc", params={"bucket": bucket})
+    gone = client.get("/objects/doc", params={"bucket": bucket}).json()["detail"]
+    unknown = client.get("/objects/doc", params={"bucket": bucket, "version": UNKNOWN}).json()["detail"]
+    for told in (gone, unknown):
+        assert f"GET /versions/doc?bucket={bucket} lists" in told
+
+
+def test_a_marker_that_replaces_the_null_version_says_so(client: httpx.Client, bucket: str, put: Put) -> None:
+    client.put(f"/buckets/{bucket}", json={"versioning": "suspended"})
+    version = put(b"x")
+    deleted = client.delete("/objects/doc", params={"bucket": bucket}).headers
+    assert (deleted[MARKER], deleted[REMOVED]) == ("true", version)
+    client.put(f"/buckets/{bucket}", json={"versioning": "on"})
+    put(b"kept")
+    assert REMOVED not in client.delete("/objects/doc", params={"bucket": bucket}).headers
 
 
 def test_a_deleted_object_is_gone_and_comes_back_without_its_marker(
@@ -213,6 +276,9 @@ def test_a_copy_that_cannot_be_is_a_problem(
         ("/versions/doc?bucket=no-such", 404),
         ("/versions/never?bucket={}", 404),
         ("/versions/doc?bucket={}&cursor=x", 400),
+        ("/versions?bucket=no-such", 404),
+        ("/versions?bucket={}&cursor=x", 400),
+        (f"/versions?bucket={{}}&cursor={UNKNOWN}-", 400),
         ("/objects?bucket=no-such", 404),
         ("/objects?bucket=NO", 400),
         ("/objects/doc?bucket=NO", 400),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.data_plane.ports import Listing, Version
+from replicator.data_plane.ports import Listing, Version, Versioning
 from replicator.data_plane.storage import rows
 from replicator.data_plane.storage.catalog import Batch, Family, Skip
 from replicator.data_plane.storage.listing import list_objects
@@ -17,6 +18,8 @@ from replicator.data_plane.storage.rows import Place
 from replicator.kernel.digest import Digest
 from replicator.kernel.names import DEFAULT_BUCKET, BucketName, ObjectId
 from replicator.kernel.version import VersionClock
+from replicator.testing.node_store import StoreFolder
+from replicator.testing.objects import commit, new_version
 
 NEIGHBOURS = (BucketName("aaa"), BucketName("zzz"))
 VERSION_ID = VersionClock("node1").next(1)
@@ -119,3 +122,19 @@ def test_a_prefix_that_holds_nearly_every_object_costs_one_row(objects: int) -> 
     assert [version.object_id for version in page.versions] == ["a", "zz"]
     assert page.prefixes == ["data/"]
     assert catalog.rows_read == 3
+
+
+def test_a_page_of_buckets_or_of_all_versions_costs_by_its_length(tmp_path: Path) -> None:
+    catalog = CountingCatalog()
+    with StoreFolder(tmp_path, open_catalog=lambda _: catalog).opened() as store:
+        names = [BucketName(f"bucket-{number:03}") for number in range(60)]
+        for name in names:
+            store.set_bucket(name, Versioning.ON)
+            commit(store, new_version(ObjectId("a"), b"x", bucket=names[0]))
+        store.remove_bucket(names[10])
+        catalog.rows_read = 0
+        assert [each.name for each in store.buckets(names[8], 3)] == [names[9], *names[11:13]]
+        assert catalog.rows_read <= 4
+        catalog.rows_read = 0
+        assert len(store.bucket_versions(names[0], "", None, 5)) == 5
+        assert catalog.rows_read <= 5

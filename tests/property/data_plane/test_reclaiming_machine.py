@@ -1,38 +1,47 @@
 """Any sequence of writes, deletes, collections, compactions and power cuts, held against a dictionary.
 
 The catalog forgets at a power cut some of what it was not told to sync. Objects in one bucket keep their versions,
-those in the other do not; work in progress holds chunks that nothing refers to.
+those in the other do not; in both a version may come back under its id, as from another node. Work in progress
+holds chunks that nothing refers to. Compactions are interrupted, and a damaged chunk keeps its segment from going.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from replicator.data_plane.ports import Hold, Version, Versioning
+from replicator.data_plane.storage.pace import Interrupted
+from replicator.data_plane.storage.record import RECORD_HEADER_BYTES
+from replicator.data_plane.storage.rows import decode_location
 from replicator.data_plane.storage.store import OpenedStore
-from replicator.kernel.errors import NotFound
+from replicator.kernel.digest import Digest
+from replicator.kernel.errors import Conflict, Corrupt, NotFound
 from replicator.kernel.names import DEFAULT_BUCKET, BucketName
 from replicator.kernel.version import VersionId
 from replicator.testing.clock import FrozenClock
+from replicator.testing.damage import flip_bit
 from replicator.testing.node_store import StoreFolder
 from replicator.testing.objects import (
     LongObject,
     commit,
     delete,
     history,
+    manifest_of,
     named,
     new_version,
     noise,
     read_all,
 )
-from replicator.testing.reclaiming import check_accounts, collect, compact
+from replicator.testing.reclaiming import BrakeThatFails, check_accounts, collect, compact
 from replicator.testing.rolling_catalog import RollingCatalog
 
 KEEPING = BucketName("keeping")
@@ -42,6 +51,7 @@ SEEDS = st.integers(0, 7)
 SEGMENT_BYTES_MAX = 4096
 LONG = LongObject(100)
 LONG_ONES_MAX = 2
+ROTTING = noise(50, 300)
 Name = tuple[BucketName, str]
 
 
@@ -65,6 +75,8 @@ class ReclaimingMachine(RuleBasedStateMachine):
         self.known: dict[VersionId, list[bytes]] = {}
         self.holds: list[tuple[Hold, list[bytes]]] = []
         self.long_ones = 0
+        self.rotten = 0
+        """The segment with a chunk that is damaged and in use; 0 for none."""
         self.open()
         self.store.set_bucket(KEEPING, Versioning.ON)
 
@@ -102,7 +114,9 @@ class ReclaimingMachine(RuleBasedStateMachine):
         except NotFound:
             return
         if done.removed is not None:
-            del self.held[done.removed.version]
+            version = done.removed.version
+            _, data = self.held.pop(version)
+            self.ended((bucket, key), version, data)
         if done.marker is not None:
             self.held[done.marker.version] = ((bucket, key), None)
 
@@ -113,16 +127,23 @@ class ReclaimingMachine(RuleBasedStateMachine):
         version = dice.choice(kept)
         (bucket, key), data = self.held.pop(version)
         delete(self.store, key, bucket=bucket, version=version)
-        if data is not None:
-            self.dropped.append(((bucket, key), version, self.known[version]))
+        self.ended((bucket, key), version, data)
+
+    def ended(self, name: Name, version: VersionId, data: bytes | None) -> None:
+        if data not in (None, LONG.data):
+            self.dropped.append((name, version, self.known[version]))
 
     @precondition(lambda self: self.dropped)
     @rule(dice=st.randoms(use_true_random=False))
     def bring_a_dropped_version_again(self, dice: Random) -> None:
         (bucket, key), version, payloads = self.dropped.pop(dice.randrange(len(self.dropped)))
-        self.took(
-            commit(self.store, new_version(key, *payloads, bucket=bucket, version=version)).version, payloads
-        )
+        new = new_version(key, *payloads, bucket=bucket, version=version)
+        newer = any(name == (bucket, key) and each > version for each, (name, _) in self.held.items())
+        if bucket == DEFAULT_BUCKET and newer:
+            with pytest.raises(Conflict):
+                commit(self.store, new)
+        else:
+            self.took(commit(self.store, new).version, payloads)
 
     @rule(seed=SEEDS)
     def hold_chunks(self, seed: int) -> None:
@@ -156,14 +177,45 @@ class ReclaimingMachine(RuleBasedStateMachine):
 
     @rule(dice=st.randoms(use_true_random=False), keep_orphans=st.booleans())
     def compact_a_segment(self, dice: Random, keep_orphans: bool) -> None:
-        number = dice.choice(self.store.parts.segments.numbers)
-        assert compact(self.store, number, keep_orphans=keep_orphans).bytes_reclaimed
-        assert number not in self.store.parts.segments.numbers
+        self.compact(dice.choice(self.store.parts.segments.numbers), keep_orphans=keep_orphans)
 
     @rule()
     def compact_every_segment(self) -> None:
         for number in self.store.parts.segments.numbers:
-            assert compact(self.store, number).bytes_reclaimed
+            self.compact(number)
+
+    def compact(self, number: int, *, keep_orphans: bool = False) -> None:
+        reclaimed = compact(self.store, number, keep_orphans=keep_orphans).bytes_reclaimed
+        assert bool(reclaimed) == (number != self.rotten)
+        assert (number in self.store.parts.segments.numbers) == (number == self.rotten)
+
+    @rule(dice=st.randoms(use_true_random=False), parts=st.integers(0, 3))
+    def interrupt_a_compaction(self, dice: Random, parts: int) -> None:
+        number = dice.choice(self.store.parts.segments.numbers)
+        with suppress(Interrupted):
+            compact(self.store, number, brake=BrakeThatFails(parts))
+
+    @precondition(lambda self: not self.rotten)
+    @rule()
+    def damage_a_chunk(self) -> None:
+        commit(self.store, new_version("rotting", ROTTING))
+        # Damage behind what the catalog has absorbed durably would keep the store from opening.
+        self.store.checkpoint()
+        self.catalog.sync()
+        row = self.catalog.get("chunks", Digest.of(ROTTING))
+        assert row is not None
+        place = decode_location(row)
+        flip_bit(self.data.segment(place.segment), offset=place.offset + RECORD_HEADER_BYTES, bit=0)
+        self.rotten = place.segment
+
+    @precondition(lambda self: self.rotten)
+    @rule()
+    def bring_a_good_copy_of_the_damaged_chunk(self) -> None:
+        with pytest.raises(Corrupt):
+            read_all(self.store, manifest_of(ROTTING))
+        commit(self.store, new_version("rotting", ROTTING))
+        self.rotten = 0
+        assert read_all(self.store, manifest_of(ROTTING)) == ROTTING
 
     @rule(milliseconds=st.integers(0, 4000))
     def time_passes(self, milliseconds: int) -> None:
@@ -211,6 +263,8 @@ class ReclaimingMachine(RuleBasedStateMachine):
         check_accounts(self.store)
 
     def teardown(self) -> None:
+        if self.rotten:
+            self.bring_a_good_copy_of_the_damaged_chunk()
         collect(self.store)
         self.compact_every_segment()
         self.everything_acknowledged_is_there_and_nothing_else()

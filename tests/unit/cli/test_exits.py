@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from replicator.cli.exits import EXIT_CODES_HELP, ExitCode, exit_code_of, report
+from replicator.cli.exits import EXIT_CODES_HELP, ExitCode, exit_code_of, report, with_commands
 from replicator.kernel import errors
 
 
@@ -55,3 +55,27 @@ def test_a_local_failure_names_the_file(capsys: pytest.CaptureFixture[str]) -> N
     error = OSError(28, os.strerror(28), "/data/x")
     assert report(error, json_output=False) == ExitCode.ERROR
     assert capsys.readouterr().err == "replicator: /data/x: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("GET /versions/notes.txt lists them", "'replicator versions NODE notes.txt' lists them"),
+        (
+            "GET /versions/a%20b/c?bucket=photos lists them",
+            "'replicator versions NODE 'a b/c' --bucket photos' lists them",
+        ),
+        ("GET /versions?bucket=photos lists", "'replicator versions NODE --bucket photos' lists"),
+        ("GET /nodes lists those", "'replicator nodes' lists those"),
+        ("POST /nodes/register adds one", "'replicator nodes register' adds one"),
+        ("there is no object 'GET'", "there is no object 'GET'"),
+    ],
+)
+def test_a_command_names_commands_where_a_server_names_requests(
+    said: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert with_commands(said) == told
+    report(errors.NotFound(said), json_output=False)
+    assert capsys.readouterr().err == f"replicator: {told}\n"
+    report(errors.NotFound(said), json_output=True)
+    assert json.loads(capsys.readouterr().err)["detail"] == said

@@ -6,14 +6,16 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
+import typer.testing
 import uvicorn
 from fastapi import FastAPI
 from typer.testing import CliRunner, Result
 
 from replicator.cli.main import app
+from replicator.cli.store import scrub_text
 from replicator.data_plane.api.rest import make_rest
 from replicator.data_plane.metrics import NodeMetrics
 from replicator.kernel.errors import Unavailable
@@ -21,6 +23,7 @@ from replicator.testing.clock import FrozenClock
 from replicator.testing.fake_upkeep import KNOWN, SEGMENTS, STATS, VERSION, FakeUpkeep
 from replicator.testing.memory_store import MemoryStore
 from replicator.wire.sessions import JoinReply, JoinRequest
+from replicator.wire.upkeep import ScrubView
 
 Run = Callable[..., Result]
 
@@ -115,12 +118,54 @@ def test_a_chunk_is_explained(store: Run) -> None:
     assert store("explain", "no-digest").exit_code == 2
 
 
+def test_on_a_terminal_a_chunks_references_are_called_manifests(
+    store: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(typer.testing._NamedTextIOWrapper, "isatty", lambda _: True)
+    shown = store("explain", str(KNOWN)).stdout
+    assert "manifests that refer to it" in shown
+    assert "references" not in shown
+
+
+def test_a_chunk_that_is_not_here_is_not_found(store: Run) -> None:
+    absent = store("explain", "0" * 64)
+    assert (absent.exit_code, absent.stdout) == (3, "")
+    assert absent.stderr == "replicator: no chunk of that digest on this node\n"
+    as_json = store("explain", "0" * 64, "--json")
+    assert (as_json.exit_code, json.loads(as_json.stderr)["code"]) == (3, "not-found")
+
+
+def test_a_scrub_is_told_in_a_sentence() -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    view = ScrubView(
+        asked=True,
+        round=4,
+        segment=1,
+        offset=64,
+        bytes_done=1000,
+        bytes_total=5000,
+        damaged=1,
+        began_at=moment,
+        last_completed_at=moment,
+        last_damaged=0,
+    )
+    ended = moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    assert scrub_text(view) == (
+        "the scrub that was asked for has read 1.0 kB of 5.0 kB in round 5 and found 1 damaged record; "
+        f"the last round ended {ended} and found no damage"
+    )
+
+
 def test_a_scrub_is_shown_and_begun(store: Run) -> None:
-    shown = dict(rows(store("scrub")))
-    assert (shown["asked"], shown["bytes_done"], shown["last_completed_at"]) == ("False", "1000", "-")
+    assert store("scrub").stdout == (
+        "the scrub has read 1.0 kB of 5.0 kB in round 1 and found no damage; no round has ended yet\n"
+    )
+    shown = json.loads(store("scrub", "--json").stdout)
+    assert (shown["asked"], shown["bytes_done"], shown["last_completed_at"]) == (False, 1000, None)
     assert datetime.fromisoformat(shown["began_at"]).year == 2023
     assert json.loads(store("scrub", "--now", "--json").stdout)["asked"] is True
-    assert store("scrub", "--now").exit_code == 4
+    again = store("scrub", "--now")
+    assert (again.exit_code, "'replicator store scrub NODE' shows" in again.stderr) == (4, True)
 
 
 def test_a_backup_is_made(store: Run) -> None:
@@ -136,6 +181,7 @@ def test_a_backup_is_made(store: Run) -> None:
         (["rebuild-catalog", "--data-dir", "d"], ["rebuild-catalog", "--data-dir", "d"]),
         (["restore", "backup", "d"], ["restore", "backup", "d"]),
         (["check", "--help"], ["check", "--help"]),
+        (["check", "-h"], ["check", "-h"]),
     ],
 )
 def test_what_is_done_offline_is_handed_over(

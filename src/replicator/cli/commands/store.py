@@ -158,6 +158,8 @@ def backup(
 ) -> None:
     """Make a copy of the store as of now, below the backup folder of the node's settings.
 
+    Never start a node on it: replicator store restore makes a data folder from it.
+
     [bold]Examples[/bold]
     replicator store backup node1 2026-01-02
     """

@@ -22,25 +22,30 @@ from replicator.cli.running import run
 
 def versions(
     node: Node,
-    object_id: Annotated[str, typer.Argument(metavar="OBJECT_ID")],
+    object_id: Annotated[
+        str | None, typer.Argument(metavar="OBJECT_ID", help="Without it, every object of the bucket.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Of every object, only ids that begin so.")] = "",
     limit: LimitOption = None,
     cursor: CursorOption = None,
     bucket: Bucket = BUCKET_DEFAULT,
     json_output: Json = False,
     control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
 ) -> None:
-    """List the versions and delete markers of an object, newest first.
+    """List the versions and delete markers of an object, or of all in a bucket, newest first.
 
-    In a pipe, separated by tabs: version, kind, size in bytes, time, entity tag.
+    In a pipe, separated by tabs: version, kind, size in bytes, time, entity tag; the id first
+    where it is all of a bucket.
 
     [bold]Examples[/bold]
     replicator versions node1 notes.txt
+    replicator versions node1 --bucket photos --prefix 2025/
     """
     from replicator.cli import versions as work
     from replicator.cli.place import Place
 
     place = Place(node=node, bucket=bucket, control_plane=control_plane, json_output=json_output)
-    run(work.versions(place, object_id, limit=limit, cursor=cursor), json_output=json_output)
+    run(work.versions(place, object_id, prefix=prefix, limit=limit, cursor=cursor), json_output=json_output)
 
 
 def cp(

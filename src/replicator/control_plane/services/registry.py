@@ -102,7 +102,10 @@ def require_node(unit: Unit, name: NodeName) -> Node:
     """The node, or `NotFound` that says how to add it."""
     node = unit.nodes.get(name)
     if node is None:
-        raise NotFound(f"there is no node '{name}'; register it with POST /nodes/register", node=name)
+        raise NotFound(
+            f"there is no node '{name}': GET /nodes lists those there are, POST /nodes/register adds one",
+            node=name,
+        )
     return node
 
 

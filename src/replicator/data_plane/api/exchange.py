@@ -61,6 +61,7 @@ class Exchange:
         self._now = asyncio.get_running_loop().time
         self._given_up_after_s: float | None = None
         self._too_slow = False
+        self._taken: Pace | None = None
         self._leaving: asyncio.Task[None] | None = None
 
     def give_up(self, after_s: float) -> None:
@@ -161,7 +162,12 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, body: bytes | memoryview, *, more: bool) -> None:
-        """Send a part of the response's body; `more` says whether another follows."""
+        """Send a part of the response's body; `more` says whether another follows.
+
+        Raises:
+            Cancelled: the client went away.
+            Unavailable: the client stalled, or takes what it is sent too slowly.
+        """
         if self._leaving is not None and self._leaving.done():
             raise Cancelled("the client closed the connection before the end of the response")
         if not more and len(body) > SHORT_BYTES_MAX:
@@ -227,11 +233,16 @@ class Exchange:
         await self.respond(problem.status, problem.model_dump_json().encode(), sent)
 
     async def _send_part(self, body: bytes | memoryview, *, more: bool) -> None:
+        since = self._now()
         await self._from_client(self._send({"type": "http.response.body", "body": body, "more_body": more}))
+        if more:
+            # The wait was for what had been sent before, so a client is ahead by one part at most.
+            self._taken = self._taken or Pace(self._patience)
+            self._taken.note(waited_s=self._now() - since, passed_bytes=len(body))
 
     def _check_pace(self, pace: Pace, waited_s: float, received_bytes: int) -> None:
         try:
-            pace.note(waited_s=waited_s, received_bytes=received_bytes)
+            pace.note(waited_s=waited_s, passed_bytes=received_bytes)
         except Unavailable:
             self._too_slow = True
             raise

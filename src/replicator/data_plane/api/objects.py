@@ -162,11 +162,15 @@ def _version_headers(version: Version) -> HeaderList:
 
 
 def _deleted_headers(done: Deleted) -> HeaderList:
-    """The marker that was made, or else the version or marker that is gone for good."""
+    """The marker that was made, and the null version it replaced; or else what is gone for good."""
     told = done.marker or done.removed
     assert told is not None
     sent = [(b"x-replicator-version", str(told.version).encode())]
-    return [*sent, (b"x-replicator-delete-marker", b"true")] if isinstance(told, DeleteMarker) else sent
+    if isinstance(told, DeleteMarker):
+        sent.append((b"x-replicator-delete-marker", b"true"))
+    if done.marker is not None and isinstance(done.removed, Version):
+        sent.append((b"x-replicator-removed-version", str(done.removed.version).encode()))
+    return sent
 
 
 @lru_cache(maxsize=1024)

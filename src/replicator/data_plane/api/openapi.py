@@ -8,7 +8,7 @@ from replicator.kernel.names import DEFAULT_BUCKET
 from replicator.runtime.problems import PROBLEM_RESPONSES
 from replicator.wire.frames import MEDIA_TYPE as CHUNKS_MEDIA_TYPE
 from replicator.wire.manifests import VERSION_HEADER
-from replicator.wire.objects import DELETE_MARKER_HEADER, PutResult
+from replicator.wire.objects import DELETE_MARKER_HEADER, REMOVED_VERSION_HEADER, PutResult
 
 _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _OBJECT_ID = {
@@ -103,6 +103,10 @@ def _deletion_headers() -> dict[str, Any]:
         },
         DELETE_MARKER_HEADER: {
             "description": "`true` where that is a delete marker.",
+            "schema": {"type": "string"},
+        },
+        REMOVED_VERSION_HEADER: {
+            "description": "Of the null version that is gone for good because the marker took its place.",
             "schema": {"type": "string"},
         },
     }

@@ -1,8 +1,8 @@
-"""Giving up on clients that neither send nor take a byte, and on those that send next to nothing.
+"""Giving up on clients that neither send nor take a byte, and on those that send or take next to nothing.
 
 One sweep looks at all exchanges: a timer for every wait would cost more than the rest of a small request. It
-cannot see a client that sends a byte now and then, so the bytes of a body are held against the time that was
-spent waiting for them, an interval at a time. Time that the node took itself does not count.
+cannot see a client that sends or takes a byte now and then, so the bytes of a body are held against the time that
+was spent waiting for the client, an interval at a time. Time that the node took itself does not count.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ _SWEEPS_PER_TIMEOUT = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to wait for a client's next block, and how slowly it may send, on average over that time."""
+    """How long to wait for a client's next block, and how slowly a body may go, on average over that time."""
 
     timeout_s: float
     body_bytes_per_s_min: int
 
 
 class Pace:
-    """How fast one body comes."""
+    """How fast one body goes, either way."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._waited_s = 0.0
-        self._received_bytes = 0
+        self._passed_bytes = 0
 
-    def note(self, *, waited_s: float, received_bytes: int) -> None:
-        """Bytes came after a wait; raises `Unavailable` where an interval ends with too few."""
+    def note(self, *, waited_s: float, passed_bytes: int) -> None:
+        """Bytes passed after a wait for the client; raises `Unavailable` where an interval ends with too few."""
         self._waited_s += waited_s
-        self._received_bytes += received_bytes
+        self._passed_bytes += passed_bytes
         if self._waited_s < self._patience.timeout_s:
             return
-        if self._received_bytes < self._patience.body_bytes_per_s_min * self._waited_s:
+        if self._passed_bytes < self._patience.body_bytes_per_s_min * self._waited_s:
             raise Unavailable(
-                f"the client sent {self._received_bytes} bytes in {self._waited_s:.3g} s; "
-                f"a body has to bring {self._patience.body_bytes_per_s_min} bytes a second"
+                f"the client sent or took {self._passed_bytes} bytes in {self._waited_s:.3g} s; "
+                f"a body has to go at {self._patience.body_bytes_per_s_min} bytes a second"
             )
-        self._waited_s, self._received_bytes = 0.0, 0
+        self._waited_s, self._passed_bytes = 0.0, 0
 
 
 class Waiting(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from replicator.data_plane.ports import DeleteMarker, Store, Version
 from replicator.kernel.errors import IsDeleteMarker, NotFound, ObjectDeleted
-from replicator.kernel.names import BucketName, ObjectId
+from replicator.kernel.names import DEFAULT_BUCKET, BucketName, ObjectId
 from replicator.kernel.version import VersionId
 
 
@@ -31,7 +33,7 @@ def find_version(
     if found is None:
         store.bucket(bucket)
         raise NotFound(
-            f"'{object_id}' has no version {version} on this node; /versions lists those it has",
+            f"'{object_id}' has no version {version} on this node; {_listing(bucket, object_id)} lists those it has",
             object_id=str(object_id),
             version=str(version),
         )
@@ -43,8 +45,14 @@ def _absent(store: Store, bucket: BucketName, object_id: ObjectId) -> Version:
     newest = store.versions(bucket, object_id, None, 1)
     if newest:
         raise ObjectDeleted(
-            f"'{object_id}' is deleted; /versions lists what is kept of it",
+            f"'{object_id}' is deleted; {_listing(bucket, object_id)} lists what is kept of it",
             object_id=str(object_id),
             version=str(newest[0].version),
         )
     raise NotFound(f"there is no object '{object_id}' on this node", object_id=str(object_id))
+
+
+def _listing(bucket: BucketName, object_id: ObjectId) -> str:
+    """The request that lists the versions of an object."""
+    query = "" if bucket == DEFAULT_BUCKET else f"?bucket={bucket}"
+    return f"GET /versions/{quote(object_id)}{query}"

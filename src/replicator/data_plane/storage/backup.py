@@ -7,7 +7,9 @@ no room at first; what compaction removes later stays for as long as the backup 
 appended and is not in the catalog yet is in the segments, and whoever opens the copy finds it there.
 
 A backup is made under another name, synced, and then named: what has its name is complete. Segments of a backup are
-the files of the store itself and may not be written to, so a restored store is always a copy of them.
+the files of the store itself and may not be written to, so a restored store is always a copy of them. The file
+`BACKUP` says so: no store is opened in a folder that has it, and nothing else is restored from. Besides, a store
+does not append to a file that has a second name, nor cuts it (`segment`).
 """
 
 from __future__ import annotations
@@ -19,13 +21,19 @@ from pathlib import Path
 
 from replicator.data_plane.storage import files
 from replicator.data_plane.storage.parts import StoreParts
-from replicator.kernel.errors import Conflict, InvalidRequest, ReplicatorError, Unavailable
+from replicator.kernel.errors import Conflict, InvalidRequest, QuotaExceeded, ReplicatorError, Unavailable
 from replicator.runtime.logging import get_logger
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PARTIAL = ".partial"
+_MARKER = "BACKUP"
 _RESTORING = "restoring"
 _COPY_BYTES = 8 * 1024 * 1024
+# More than the write buffers of the catalog (`rocks_catalog`).
+_FREE_BYTES_MIN = 64 * 1024 * 1024
+_MARKER_TEXT = """A backup of a Replicator store. Never start a node on it: its files may be those of a store in use.
+Make a data folder from it: replicator store restore THIS_FOLDER NEW_DATA_DIR
+"""
 
 log = get_logger()
 
@@ -34,23 +42,27 @@ class Backups:
     """Makes backups of one open store.
 
     Args:
-        folder: where they go, on the disk of the data folder; None where none is set.
+        folder: where they go, on the disk of the data folder, may be that of other nodes too; None where none is set.
+
+    Raises:
+        InvalidRequest: the folder is on another disk.
     """
 
     def __init__(self, parts: StoreParts, folder: Path | None) -> None:
         self._parts = parts
-        self._folder = folder
-        if folder is not None and folder.is_dir():
-            for left in folder.glob(f"*{_PARTIAL}"):
-                log.info("backup.removed_half_made", path=str(left))
-                shutil.rmtree(left)
+        self._folder = None if folder is None else folder.absolute()
+        if self._folder is not None:
+            _require_same_disk(self._folder, parts.segments.folder)
+            for left in self._folder.glob(f"*{_PARTIAL}"):
+                _remove_half_made(left)
 
     def make(self, name: str) -> str:
         """Make a backup; returns its path. Nothing may be collected or compacted meanwhile.
 
         Raises:
             InvalidRequest: no backup folder is set, or `name` is not a plain name.
-            Conflict: there is one of that name.
+            Conflict: there is one of that name, or another node makes one.
+            QuotaExceeded: the disk is nearly full.
             Unavailable: the folder is on another disk, or cannot be written.
             StoreFailed: the store takes no more writes.
         """
@@ -62,14 +74,22 @@ class Backups:
                 f"begins with a letter or digit, and does not end with '{_PARTIAL}'",
                 name=name[:200],
             )
+        self._require_room()
         path = self._folder / name
         if path.exists():
             raise Conflict(f"there is a backup '{name}' already", name=name)
         partial = self._folder / f"{name}{_PARTIAL}"
         try:
-            files.make_folder(str(self._folder))
+            files.make_folder(str(partial))
+            lock = files.lock_folder(str(partial))
+        except OSError as error:
+            raise Unavailable(f"the backup '{name}' could not be made: {error}", name=name) from error
+        except Conflict as error:
+            raise Conflict(f"another node makes a backup '{name}' just now", name=name) from error
+        try:
             self._make(partial)
             os.rename(partial, path)
+            os.unlink(path / "LOCK")
             files.sync_folder(str(self._folder))
         except OSError as error:
             _discard(partial)
@@ -77,8 +97,17 @@ class Backups:
         except ReplicatorError:
             _discard(partial)
             raise
+        finally:
+            os.close(lock)
         log.info("backup.made", path=str(path))
         return str(path)
+
+    def _require_room(self) -> None:
+        """Raises `QuotaExceeded` where the catalog could not write out what it has in memory: that would end it."""
+        if self._parts.segments.free_bytes() < _FREE_BYTES_MIN:
+            raise QuotaExceeded(
+                f"a backup needs {_FREE_BYTES_MIN} free bytes on the disk of this node: free space, then retry"
+            )
 
     def _make(self, partial: Path) -> None:
         segments = partial / "segments"
@@ -87,29 +116,45 @@ class Backups:
         with parts.chunks.standstill() as sealed:
             parts.segments.link_to(str(segments), sealed)
             parts.catalog.copy_to(str(partial / "catalog"))
-        for folder in (partial / "catalog", partial):
-            _sync_files(folder)
+        _sync_files(partial / "catalog")
+        (partial / _MARKER).write_text(_MARKER_TEXT)
+        _sync_files(partial)
+
+
+def refuse_backup(path: str) -> None:
+    """Raises `InvalidRequest` where the folder is a backup, whose segments may be files of a store in use."""
+    if os.path.lexists(os.path.join(path, _MARKER)):
+        raise InvalidRequest(
+            f"'{path}' is a backup, and no node may be started on it: make a data folder from it by "
+            f"replicator store restore {path} NEW_DATA_DIR",
+            path=path,
+        )
 
 
 def restore(backup: Path, data_dir: Path) -> None:
     """Copy a backup into an empty data folder, durably. A process that dies leaves a folder to restore to again.
 
     Raises:
-        InvalidRequest: `backup` is no complete backup.
+        InvalidRequest: `backup` is no complete backup, such as the data folder of a node.
         Conflict: the data folder is not empty, or in use.
         Unavailable: it cannot be read or written.
     """
-    if (
-        backup.name.endswith(_PARTIAL)
-        or not (backup / "segments").is_dir()
-        or not (backup / "catalog").is_dir()
+    if backup.name.endswith(_PARTIAL) or not all(
+        (backup / name).exists() for name in ("segments", "catalog", _MARKER)
     ):
-        raise InvalidRequest(f"'{backup}' is no complete backup", path=str(backup))
+        raise InvalidRequest(
+            f"'{backup}' is no complete backup: one has the folders 'segments' and 'catalog' and the file "
+            f"'{_MARKER}', and is made by replicator store backup",
+            path=str(backup),
+        )
     restoring = data_dir / _RESTORING
     try:
         files.make_folder(str(data_dir))
         lock = files.lock_folder(str(data_dir))
         try:
+            if (restoring / "catalog").is_dir() and not (restoring / "segments").exists():
+                # The process that made it died between the two renames.
+                _discard(data_dir / "segments")
             _require_empty(data_dir)
             _discard(restoring)
             for name in ("segments", "catalog"):
@@ -143,6 +188,28 @@ def _copy_folder(source: Path, target: Path) -> None:
             while block := reader.read(_COPY_BYTES):
                 writer.write(block)
     _sync_files(target)
+
+
+def _require_same_disk(folder: Path, data: str) -> None:
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if there.stat().st_dev != os.stat(data).st_dev:
+        raise InvalidRequest(
+            f"the backup folder '{folder}' is on another disk than the data folder, and a backup is made of second "
+            "names of its files: choose one on the same disk, and copy backups elsewhere from there",
+            path=str(folder),
+        )
+
+
+def _remove_half_made(partial: Path) -> None:
+    try:
+        lock = files.lock_folder(str(partial))
+    except (Conflict, FileNotFoundError):
+        return  # another node makes it just now, or has made it
+    try:
+        log.info("backup.removed_half_made", path=str(partial))
+        shutil.rmtree(partial)
+    finally:
+        os.close(lock)
 
 
 def _sync_files(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Whether a closed store agrees with itself: every row of the catalog with the others, and with the log.
 
-Nothing is changed. References are compared both ways: what ought to be there is written to a scratch catalog,
+No record and no row is changed. References are compared both ways: what ought to be there is written to a scratch catalog,
 `check.scratch` in the data folder, and read back in the order in which the catalog has it. So memory is bounded
 by settings, whatever the store holds, and the disk needs about as much room as the catalog takes.
 
@@ -20,16 +20,24 @@ from typing import TypeVar
 from replicator.data_plane.ports import DeleteMarker, Version
 from replicator.data_plane.storage import files, rows
 from replicator.data_plane.storage.accounts import Accounts
+from replicator.data_plane.storage.backup import refuse_backup
 from replicator.data_plane.storage.catalog import Batch, Catalog, Family
 from replicator.data_plane.storage.check_log import LogCheck
-from replicator.data_plane.storage.findings import Finding, OnFinding, about_version, unreadable
-from replicator.data_plane.storage.record import STORE_ID_BYTES
+from replicator.data_plane.storage.findings import (
+    Finding,
+    OnFinding,
+    about_version,
+    missing_segment,
+    short_segment,
+    unreadable,
+)
+from replicator.data_plane.storage.record import SEGMENT_HEADER_BYTES, STORE_ID_BYTES
 from replicator.data_plane.storage.recount import recount
 from replicator.data_plane.storage.rows import ManifestRow
 from replicator.data_plane.storage.segment import Segments
 from replicator.data_plane.storage.standing import FAMILIES_OF_RECORDS, named_rows, place_in
 from replicator.kernel.digest import DIGEST_BYTES, Digest
-from replicator.kernel.errors import Corrupt, InvalidRequest, ReplicatorError
+from replicator.kernel.errors import Corrupt, InvalidRequest, Unavailable
 from replicator.kernel.manifest import ChunkRef, decode_detached_page
 from replicator.kernel.names import DEFAULT_BUCKET
 
@@ -45,6 +53,7 @@ class Checked:
     Attributes:
         unabsorbed_bytes: at the end of the log, that the catalog does not know yet; the next start takes them in.
         records, record_bytes: that were read, where the data was.
+        spent_regions: damaged places in which nothing is in use any more.
     """
 
     findings: int = 0
@@ -55,19 +64,26 @@ class Checked:
     unabsorbed_bytes: int = 0
     records: int = 0
     record_bytes: int = 0
+    spent_regions: int = 0
 
 
 def check_store(
-    path: str, *, open_catalog: Callable[[str], Catalog], on_finding: OnFinding, read_data: bool = False
+    path: str,
+    *,
+    open_catalog: Callable[[str], Catalog],
+    read_catalog: Callable[[str], Catalog] | None = None,
+    on_finding: OnFinding,
+    read_data: bool = False,
 ) -> Checked:
     """Check the closed store in `path`.
 
     Args:
+        read_catalog: opens the catalog of the store without changing it; as `open_catalog` does where it is None.
         read_data: also read every record, and hold it against its checksum and its digest.
 
     Raises:
         Conflict: a process has the store open.
-        InvalidRequest: `path` is no data folder.
+        InvalidRequest: `path` is no data folder, or a backup, or a store of another format.
     """
     done = Checked()
 
@@ -75,6 +91,7 @@ def check_store(
         done.findings += 1
         on_finding(finding)
 
+    refuse_backup(path)
     segments_folder, catalog_folder = os.path.join(path, "segments"), os.path.join(path, "catalog")
     if not os.path.isdir(segments_folder):
         raise InvalidRequest(f"'{path}' holds no segments: it is not the data folder of a node", path=path)
@@ -85,11 +102,11 @@ def check_store(
         shutil.rmtree(scratch_folder, ignore_errors=True)
         try:
             if not os.path.isdir(catalog_folder):
-                raise Corrupt("there is no catalog; make it anew: replicator store rebuild-catalog")
-            catalog = open_catalog(catalog_folder)
+                raise Corrupt("there is no catalog")
+            catalog = (read_catalog or open_catalog)(catalog_folder)
             stack.callback(catalog.close)
             store_id = _store_id(catalog)
-        except ReplicatorError as error:
+        except (Corrupt, Unavailable) as error:
             tell(Finding("catalog", error.message, {"path": path}))
             return done
         segments = Segments(segments_folder, store_id=store_id, segment_bytes_max=1, reserve_bytes=0)
@@ -106,12 +123,10 @@ def check_store(
 def _store_id(catalog: Catalog) -> bytes:
     row = catalog.get("meta", rows.STORE_KEY)
     if row is None:
-        raise Corrupt(
-            "the catalog does not say which store it is of; make it anew: replicator store rebuild-catalog"
-        )
+        raise Corrupt("the catalog does not say which store it is of")
     fmt, store_id = rows.decode_store_row(row)
     if fmt != rows.STORE_FORMAT or len(store_id) != STORE_ID_BYTES:
-        raise Corrupt(f"the store has format {fmt}: start the node once, which brings it up to date")
+        raise InvalidRequest(f"the store has format {fmt}: start the node once, which brings it up to date")
     return store_id
 
 
@@ -144,19 +159,18 @@ class _Check:
         self._absorbed = dict(Accounts.load(self._catalog).absorbed)
         for number, absorbed in self._absorbed.items():
             if not self._segments.holds(number):
-                self._tell(Finding("missing-segment", f"segment {number} is missing", {"segment": number}))
+                self._tell(missing_segment(number))
                 continue
             length = self._segments.length(number)
             self._done.segments += 1
             if length < absorbed:
-                message = f"segment {number} has {length} bytes, but {absorbed} were acknowledged"
-                self._tell(Finding("short-segment", message, {"segment": number, "bytes": length}))
+                self._tell(short_segment(number, length=length, known=absorbed))
             try:
                 self._segments.check_header(number)
             except Corrupt as error:
                 self._tell(Finding("damaged-header", error.message, {"segment": number}))
         for number in self._segments.numbers:
-            known = self._absorbed.get(number, 0)
+            known = self._absorbed.get(number, SEGMENT_HEADER_BYTES)
             self._done.unabsorbed_bytes += max(0, self._segments.length(number) - known)
 
     def _check_places(self) -> None:

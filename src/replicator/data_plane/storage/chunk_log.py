@@ -6,8 +6,8 @@ neither durable nor in the catalog. The committer appends a group's entries and 
 seals what is pending, syncs, writes the rows, and only then forgets it here, so a look-up (pending first,
 catalog second) always finds it.
 
-What a hold names is not dropped. Whoever finds or brings a chunk under the lock puts it into the hold under
-the same lock, and a drop looks at the holds under it, so there is no moment between.
+What a hold names is not dropped (`holds`). Whoever brings a chunk names it before the lock is given back, whoever
+looks for one names it before he looks, and what is dropped counts as absent from the moment it is decided.
 
 A chunk whose record failed its check is *damaged* until a read of it succeeds: it counts as absent when it is
 brought again, so that the next good copy takes its place. That outlives the process by a row in the catalog.
@@ -24,7 +24,13 @@ from replicator.data_plane.ports import Added, Hold
 from replicator.data_plane.storage import rows
 from replicator.data_plane.storage.catalog import Catalog
 from replicator.data_plane.storage.codec import ChunkCompressor, Encoded
-from replicator.data_plane.storage.record import CODEC_NONE, RECORD_HEADER_BYTES, encode_record_header
+from replicator.data_plane.storage.holds import Holds
+from replicator.data_plane.storage.record import (
+    CODEC_NONE,
+    RECORD_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    encode_record_header,
+)
 from replicator.data_plane.storage.rows import Location, Place, decode_location
 from replicator.data_plane.storage.segment import SegmentGone, Segments
 from replicator.kernel.digest import Digest
@@ -68,11 +74,9 @@ class ChunkLog:
         self._lock = threading.Lock()
         self._pending: dict[Digest, Location] = {}
         self._sealed: dict[Digest, Location] = {}
-        self._dropped: frozenset[Digest] = frozenset()
-        self._retired: set[Digest] = set()
         self._fresh: dict[Digest, None] = {}
         self._replacing: set[Digest] = set()
-        self._holds: set[Hold] = set()
+        self._holds = Holds()
         marks = dict(catalog.scan("meta", rows.DAMAGED_PREFIX))
         self._recorded = {rows.damaged_digest(key) for key in marks}
         self._damaged = set(self._recorded)
@@ -81,29 +85,19 @@ class ChunkLog:
 
     def hold(self, purpose: str) -> Hold:
         """See `Store.hold`."""
-        hold = Hold(purpose, self._let_go)
-        with self._lock:
-            self._holds.add(hold)
-        return hold
+        return self._holds.hold(purpose)
 
     def pin(self, manifest: Digest, hold: Hold) -> None:
         """Keep a manifest from being retired."""
-        with self._lock:
-            if manifest in self._retired:
-                raise NotFound(f"there is no manifest {manifest}", digest=str(manifest))
-            hold.manifests.add(manifest)
+        self._holds.pin(manifest, hold)
 
     def retirable(self, manifest: Digest) -> bool:
         """Whether nobody has pinned the manifest; nobody can from now on until `forget`. Under the lock."""
-        if any(manifest in hold.manifests for hold in self._holds):
-            return False
-        self._retired.add(manifest)
-        return True
+        return self._holds.retire(manifest)
 
     def holds(self) -> list[Hold]:
         """Those that are not closed."""
-        with self._lock:
-            return list(self._holds)
+        return self._holds.all()
 
     def add(self, chunks: Sequence[tuple[Digest, Buffer]], hold: Hold | None = None) -> list[bool]:
         """Append the chunks that are not here yet; says for each whether it was new."""
@@ -116,7 +110,7 @@ class ChunkLog:
                 self._segments.require_room(tail.length)
                 tail.write()
             if hold is not None:
-                hold.chunks.update(digest for digest, _ in chunks)
+                self._holds.keep([digest for digest, _ in chunks], hold)
             return flags
 
     @contextmanager
@@ -129,8 +123,7 @@ class ChunkLog:
         with self._lock, self._watched():
             self.require_writable()
             # What a group wanted to drop that was not written then is here as before.
-            self._dropped = frozenset()
-            self._retired.clear()
+            self._holds.settle()
             yield Tail(self, self._segments, encoded)
 
     def find(
@@ -138,15 +131,16 @@ class ChunkLog:
     ) -> dict[Digest, Location | None]:
         """Where each chunk is, None for those that are not here; with `intact` also for damaged ones.
 
-        Needs no lock without a hold, so that readers do not wait for a writer: what leaves `pending` is in
-        `sealed` before, what leaves `sealed` is in the catalog before, and they are asked in that order.
+        Needs no lock, so that readers do not wait for a writer: what leaves `pending` is in `sealed` before, what
+        leaves `sealed` is in the catalog before, and they are asked in that order. A hold names the chunks
+        before they are looked for: what is found then stays.
         """
         if hold is None:
             return self.look(digests, intact=intact)
-        with self._lock:
-            found = self.look(digests, intact=intact)
-            hold.chunks.update(digest for digest, place in found.items() if place is not None)
-            return found
+        new = self._holds.keep(digests, hold)
+        found = self.look(digests, intact=intact)
+        hold.chunks.difference_update(digest for digest in new if found[digest] is None)
+        return found
 
     def require_room(self, length: int) -> None:
         """Raises `QuotaExceeded` where `length` bytes more would not leave the reserve."""
@@ -174,8 +168,8 @@ class ChunkLog:
             except Corrupt as error:
                 self._set_damaged(dict(wanted), error)
                 raise
-            if self._damaged:
-                self._damaged.difference_update(digests)
+            if self._damaged and not self._damaged.isdisjoint(digests):
+                self._set_intact(digests)
             return block
         raise AssertionError("the loop returns or raises")
 
@@ -219,11 +213,11 @@ class ChunkLog:
         """The catalog has what was sealed and dropped last."""
         with self._lock:
             self._sealed = {}
-            self._damaged -= self._dropped
-            self._wrong -= self._dropped
-            self._recorded -= self._dropped
-            self._dropped = frozenset()
-            self._retired.clear()
+            dropped = self._holds.dropped
+            self._damaged -= dropped
+            self._wrong -= dropped
+            self._recorded -= dropped
+            self._holds.settle()
 
     def roll(self) -> None:
         """Begin another segment; the one before does not grow any more."""
@@ -233,14 +227,15 @@ class ChunkLog:
 
     @contextmanager
     def standstill(self) -> Iterator[list[int]]:
-        """Nothing is appended meanwhile. Gives the segments, all of them durable, none of which grows any more.
+        """Nothing is appended meanwhile. Gives the segments: all of them are durable, and those that hold
+        anything do not grow any more.
 
         The catalog, as it is meanwhile, names nothing outside of them.
         """
         with self._lock, self._watched():
             self.require_writable()
             ended = self._segments.numbers
-            if ended:
+            if self._segments.end.offset > SEGMENT_HEADER_BYTES:
                 self._segments.roll()
             yield ended
 
@@ -287,8 +282,7 @@ class ChunkLog:
 
     def droppable(self, digests: Iterable[Digest]) -> list[Digest]:
         """Those that nobody holds; they count as absent until `forget`. Under the lock."""
-        free = [digest for digest in digests if not any(digest in hold.chunks for hold in self._holds)]
-        self._dropped = self._dropped.union(free)
+        free = self._holds.drop(digests)
         self.set_referenced(free)
         return free
 
@@ -329,10 +323,6 @@ class ChunkLog:
             self.fail(failure)
             raise
 
-    def _let_go(self, hold: Hold) -> None:
-        with self._lock:
-            self._holds.discard(hold)
-
     def _require_right(self, digests: Sequence[Digest]) -> None:
         wrong = self._wrong.intersection(digests) if self._wrong else None
         if wrong:
@@ -341,13 +331,19 @@ class ChunkLog:
                 f"chunk {digest} was stored with other bytes than its digest names", digest=str(digest)
             )
 
+    def _set_intact(self, digests: Sequence[Digest]) -> None:
+        with self._lock:
+            # The scrub may have found since that what reads well is not what it should be.
+            self._damaged -= set(digests) - self._wrong
+
     def _set_damaged(self, read: dict[Digest, Location], error: Corrupt) -> None:
         digest = Digest.parse(error.data["digest"])
         self.mark_damaged(digest, read[digest])
 
     def _look_up(self, digests: Sequence[Digest]) -> dict[Digest, Location | None]:
+        # Before the catalog is asked: once it has forgotten them, they are not in here any more.
+        dropped = self._holds.dropped
         found = self._catalog.get_many("chunks", digests)
-        dropped = self._dropped
         return {
             digest: decode_location(row) if row is not None and digest not in dropped else None
             for digest, row in zip(digests, found, strict=True)

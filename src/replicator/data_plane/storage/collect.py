@@ -76,8 +76,11 @@ class Collector:
 
     def retiring(self) -> tuple[int, int]:
         """How many manifests are retiring, and the bytes of the objects they were."""
-        sizes = [rows.decode_number(row) for _, row in self._parts.catalog.scan("meta", rows.RETIRING_PREFIX)]
-        return len(sizes), sum(sizes)
+        manifests = object_bytes = 0
+        for _, row in self._parts.catalog.scan("meta", rows.RETIRING_PREFIX):
+            manifests += 1
+            object_bytes += rows.decode_number(row)
+        return manifests, object_bytes
 
     def collect(self, *, grace_s: float, dry_run: bool, brake: Brake) -> Collected:
         """Forget what retired at least `grace_s` ago."""

@@ -96,7 +96,8 @@ class Group(Index):
         self._entries = 0
 
     def log_version(self, version: Version | DeleteMarker) -> None:
-        """A version or delete marker is made."""
+        """A version or delete marker is made that is not here."""
+        self.know_absent(version)
         self._log(VersionEntry(self._next_lsn(), version))
 
     def log_drop(self, version: Version | DeleteMarker, place: Place) -> None:
@@ -106,6 +107,8 @@ class Group(Index):
 
     def log_manifest(self, manifest: Manifest, number: int) -> None:
         """A manifest is stored; the pages of that number belong to it."""
+        if number > self._counters.manifest_number:
+            self.know_unstaged(number)
         self.use_number(number)
         self._log(ManifestEntry(self._next_lsn(), number, manifest.encoded), manifest)
 
@@ -121,7 +124,7 @@ class Group(Index):
     def copy(self, entry: Entry, head: Buffer, payload: Buffer) -> None:
         """The record of an entry that stands is in the log once more, as it is."""
         self._entries += 1
-        self.apply(entry, self.tail.record(head, payload))
+        self.apply(entry, self.tail.record(head, payload), copied=True)
 
     def copy_chunk(
         self, digest: Digest, before: Location, head: Buffer, payload: Buffer, *, referenced: bool

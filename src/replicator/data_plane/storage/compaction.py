@@ -41,23 +41,26 @@ killed may be tried again, and need not bring them twice.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from replicator.data_plane.storage import rows
+from replicator.data_plane.storage.entries import DropEntry, decode_entry
 from replicator.data_plane.storage.moves import CopyRecords, DropsNeeded, DropStrays, RemoveSegment, is_at
-from replicator.data_plane.storage.pace import Brake
+from replicator.data_plane.storage.pace import ROWS_PER_PAUSE, Brake
 from replicator.data_plane.storage.parts import StoreParts
 from replicator.data_plane.storage.record import (
     KIND_CHUNK,
     KIND_COMMIT,
+    KIND_DROP,
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
 )
 from replicator.data_plane.storage.requests import SetRow
 from replicator.data_plane.storage.room import CATALOG_ROOM_BYTES
 from replicator.data_plane.storage.rows import decode_location
+from replicator.data_plane.storage.standing import row_of, standing
 from replicator.data_plane.storage.walk import Hole, Record, walk
 from replicator.data_plane.upkeep import SegmentStats
 from replicator.kernel.digest import Digest
@@ -69,7 +72,10 @@ COPY_RECORDS_MAX = 512
 _BLOCK_BYTES = 1024 * 1024
 _WALKED_BYTES_MAX = 8 * 1024 * 1024
 _STRAYS_PER_REQUEST = 512
-_FREE_BYTES_MIN = 4 * CATALOG_ROOM_BYTES
+# Less than the ballast, so that a disk that somebody else has filled can be emptied.
+_FREE_BYTES_MIN = CATALOG_ROOM_BYTES // 2
+# A pass that gives back less than this share of what it read was for nothing.
+_GAIN_MIN = 0.1
 
 log = get_logger()
 
@@ -96,15 +102,17 @@ def choose(
     refused: Collection[int] = (),
     dead_bytes_min: int = 0,
 ) -> list[SegmentStats]:
-    """The segments to compact, in that order: those begun, then the emptiest until little enough is dead.
+    """The segments to compact: those begun and those that never held a record, then the emptiest until little
+    enough is dead.
 
     Args:
         space_overhead_max: dead bytes, as a share of the live ones, that are little enough.
         refused: may not be chosen now.
         dead_bytes_min: so many are little enough in any case.
     """
-    chosen = [each for each in segments if each.number in begun and each.number not in refused]
-    others = [each for each in segments if each.number not in begun]
+    first = {each.number for each in segments if each.number in begun or each.bytes <= SEGMENT_HEADER_BYTES}
+    chosen = [each for each in segments if each.number in first and each.number not in refused]
+    others = [each for each in segments if each.number not in first]
     live = sum(each.live_bytes for each in segments)
     enough = max(space_overhead_max * live, dead_bytes_min)
     dead = sum(dead_bytes(each) for each in others)
@@ -140,6 +148,9 @@ class Compactor:
         """
         stats = self.segments()
         refused = {each.number for each in stats if self._kept.get(each.number) == each.live_bytes}
+        refused |= self._too_large(stats)
+        if self._parts.segments.end.offset <= SEGMENT_HEADER_BYTES:
+            refused.add(self._parts.segments.active)
         if grown_before_ms is not None:
             modified = self._parts.segments.modified_ms
             refused |= {each.number for each in stats if modified(each.number) > grown_before_ms}
@@ -150,6 +161,16 @@ class Compactor:
             refused=refused,
             dead_bytes_min=dead_bytes_min,
         )
+
+    def lacks_room(self) -> bool:
+        """Whether a segment would be chosen if the disk had room for what is alive in it."""
+        too_large = self._too_large(self.segments())
+        stats = [each for each in self.segments() if each.number in too_large]
+        return bool(choose(stats, space_overhead_max=self._space_overhead_max))
+
+    def _too_large(self, stats: Sequence[SegmentStats]) -> set[int]:
+        room = max(0, self._parts.segments.free_bytes() - _FREE_BYTES_MIN)
+        return {each.number for each in stats if each.live_bytes > room}
 
     def begin(self, chosen: Sequence[SegmentStats]) -> None:
         """Let no chosen segment be the one that copies go to."""
@@ -164,17 +185,26 @@ class Compactor:
             StoreFailed.
         """
         parts, done = self._parts, Rewritten()
+        first_copied_to = parts.segments.active
         parts.commit(SetRow(rows.copied_key(number), b"", durable=True))
-        end = parts.accounts.absorbed[number]
+        end = parts.accounts.absorbed.get(number, SEGMENT_HEADER_BYTES)
         is_whole = _Copying(parts, number, keep_orphans=keep_orphans, brake=brake, done=done).run(end)
-        if is_whole or self._may_go(number):
+        if is_whole or self._may_go(number, brake):
             done.bytes_reclaimed = self._remove(number)
         if done.bytes_reclaimed:
             self._kept.pop(number, None)
+            if done.bytes_copied > (1 - _GAIN_MIN) * done.bytes_reclaimed:
+                # Drops that only a kept segment still needs, for one: another pass would copy them all again.
+                self._keep(range(first_copied_to, parts.segments.active + 1))
         else:
-            self._kept[number] = parts.accounts.live.get(number, 0)
+            self._keep([number])
             log.warning("compaction.segment_kept", segment=number, live_bytes=self._kept[number])
         return done
+
+    def _keep(self, numbers: Iterable[int]) -> None:
+        """Do not choose those segments as long as what is alive in them stays as it is."""
+        for number in numbers:
+            self._kept[number] = self._parts.accounts.live.get(number, 0)
 
     def _remove(self, number: int) -> int:
         """Remove a segment in which nothing is alive; returns its length, 0 where it has to be kept."""
@@ -192,21 +222,23 @@ class Compactor:
     def _begun(self) -> set[int]:
         return {rows.copied_segment(key) for key, _ in self._parts.catalog.scan("meta", rows.COPIED_PREFIX)}
 
-    def _may_go(self, number: int) -> bool:
+    def _may_go(self, number: int, brake: Brake) -> bool:
         """Whether nothing is alive in a damaged segment, and no row names it."""
         accounts = self._parts.accounts
         if accounts.live.get(number, 0) != accounts.drops_within(number):
             return False
         left = 0
-        strays = self._strays(number)
+        strays = self._strays(number, brake)
         while some := list(islice(strays, _STRAYS_PER_REQUEST)):
             request = DropStrays(number, some)
             self._parts.commit(request)
             left += request.left
         return not left
 
-    def _strays(self, number: int) -> Iterator[Digest]:
-        for key, row in self._parts.catalog.scan("chunks", b""):
+    def _strays(self, number: int, brake: Brake) -> Iterator[Digest]:
+        for count, (key, row) in enumerate(self._parts.catalog.scan("chunks", b""), 1):
+            if count % ROWS_PER_PAUSE == 0:
+                brake.before(0)
             if rows.is_chunk_key(key) and decode_location(row).segment == number:
                 yield Digest(key)
 
@@ -284,14 +316,22 @@ class _Copying:
         self._is_whole &= not request.left
 
     def _named(self, records: Sequence[Record]) -> list[Record]:
-        """Without chunks that the catalog has elsewhere or not at all: that cannot change any more."""
-        digests = [each.header.digest for each in records if each.header.kind == KIND_CHUNK]
-        located = self._parts.chunks.look(digests)
-        return [
-            each
-            for each in records
-            if each.header.kind != KIND_CHUNK or is_at(located[each.header.digest], each.place)
-        ]
+        """Without those that the catalog has elsewhere or not at all: that cannot change any more."""
+        chunks = [each for each in records if each.header.kind == KIND_CHUNK]
+        entries = [each for each in records if each.header.kind != KIND_CHUNK]
+        located = self._parts.chunks.look([each.header.digest for each in chunks])
+        kept = {each.place for each in chunks if is_at(located[each.header.digest], each.place)}
+        named = [(row, each.place) for each in entries if (row := row_of(each)) is not None]
+        stands = standing(self._parts.catalog, named)
+        kept.update(place for (_, place), is_named in zip(named, stands, strict=True) if is_named)
+        kept.update(each.place for each in entries if self._is_needed_drop(each))
+        return [each for each in records if each.place in kept]
+
+    def _is_needed_drop(self, record: Record) -> bool:
+        if record.header.kind != KIND_DROP:
+            return False
+        entry = decode_entry(record.header.kind, bytes(record.payload))
+        return isinstance(entry, DropEntry) and self._needed_for.includes(entry.segment)
 
     def _report(self, hole: Hole) -> None:
         self._is_whole = False

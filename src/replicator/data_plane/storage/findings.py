@@ -38,6 +38,20 @@ def damaged_region(hole: Hole) -> Finding:
     )
 
 
+def missing_segment(number: int) -> Finding:
+    """A segment that the catalog knows is not there."""
+    return Finding("missing-segment", f"segment {number} is missing", {"segment": number})
+
+
+def short_segment(number: int, *, length: int, known: int) -> Finding:
+    """A segment has fewer bytes than the catalog knows."""
+    return Finding(
+        "short-segment",
+        f"segment {number} has {length} bytes, but {known} were acknowledged",
+        {"segment": number, "bytes": length},
+    )
+
+
 def about_version(kind: str, version: Version | DeleteMarker, what: str) -> Finding:
     """Something is wrong with one version of an object."""
     return Finding(

@@ -143,7 +143,9 @@ class Index:
         self._pages: dict[bytes, Place | None] = {}
         self._moved: set[Digest] = set()
 
-    def apply(self, entry: Entry, place: Place, manifest: Manifest | None = None) -> None:
+    def apply(
+        self, entry: Entry, place: Place, manifest: Manifest | None = None, *, copied: bool = False
+    ) -> None:
         """Take in an entry whose record is at `place`.
 
         Args:
@@ -159,6 +161,8 @@ class Index:
                 self._put_page(entry, place)
             case VersionEntry():
                 self._put_version(entry.version, place)
+            case DropEntry() if copied:
+                self.accounts.add_drop(entry.segment, place.segment, drop_record_bytes(entry))
             case DropEntry():
                 self._drop_version(entry, place)
             case BucketEntry():
@@ -196,6 +200,14 @@ class Index:
         key = rows.version_key(bucket, object_id, version)
         row = self.catalog.get("versions", key)
         return None if row is None else (rows.decode_version(key, row), rows.version_place(row))
+
+    def know_absent(self, version: Version | DeleteMarker) -> None:
+        """The caller knows that this version is not here: do not look for it."""
+        self._versions[version.bucket, version.object_id].setdefault(version.version, None)
+
+    def know_unstaged(self, number: int) -> None:
+        """The caller knows that nothing is staged under a number: do not look for it."""
+        self._staged.setdefault(number, False)
 
     def null_version(self, bucket: BucketName, object_id: ObjectId) -> VersionId | None:
         """The id of the null version of an object."""

@@ -41,7 +41,7 @@ class CopyRecords:
         left: how many damaged chunks stay where they are because something refers to them.
     """
 
-    grows: ClassVar[bool] = True
+    grows: ClassVar[bool] = False
     chunks: ClassVar[Sequence[tuple[Digest, bytes]]] = _NO_CHUNKS
     records: Sequence[Record]
     needed_for: DropsNeeded

@@ -14,6 +14,9 @@ Check = Callable[[], None]
 Sleep = Callable[[float], None]
 """Waits so many seconds; may raise to end the work."""
 
+ROWS_PER_PAUSE = 16 * 1024
+"""So many rows of the catalog are read at most before work in the background looks whether it is to end."""
+
 _BURST_S = 0.05
 _TURN_S = 0.025
 _TURNS_MAX = 4
@@ -42,6 +45,10 @@ class Pace:
         self._paid_until_s = max(self._paid_until_s, now_s) + length * self._seconds_per_byte
         if self._paid_until_s - now_s > _BURST_S:
             self._sleep(self._paid_until_s - now_s)
+
+    def pause(self) -> None:
+        """Let the work end here where it is to end; to be called in work that takes no bytes for long."""
+        self._sleep(0)
 
 
 class Courtesy:

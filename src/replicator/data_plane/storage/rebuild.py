@@ -3,7 +3,8 @@
 The whole log is gathered first (see `gather`). Then every version that stands is put into the new catalog behind
 its bucket, manifest and pages, by the same `Index` that commits go through. What is missing is reported by
 name: a version without its manifest, its pages or a chunk does not come back. A chunk of which only a damaged
-record is left comes back as damaged, so that the next good copy takes its place.
+record is left comes back as damaged, so that the next good copy takes its place. Where the former catalog can be
+read, so is what segments took with them that are missing or short (see `former`).
 
 What the log does not tell is lost: results in the outbox, and marks of damage that is not met again. A delete
 whose record is in a damaged region did not happen. Manifests that no version refers to, and staged pages, stay
@@ -23,27 +24,40 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from replicator.data_plane.storage import files
+from replicator.data_plane.storage.backup import refuse_backup
 from replicator.data_plane.storage.catalog import Catalog
 from replicator.data_plane.storage.findings import Finding, OnFinding
+from replicator.data_plane.storage.former import compare
 from replicator.data_plane.storage.record import SEGMENT_HEADER_BYTES, STORE_ID_BYTES, decode_segment_header
-from replicator.data_plane.storage.refill import Rebuilt, Refill, is_empty
+from replicator.data_plane.storage.recovery import is_empty
+from replicator.data_plane.storage.refill import Rebuilt, Refill
 from replicator.data_plane.storage.segment import Segments
-from replicator.kernel.errors import Corrupt, InvalidRequest
+from replicator.kernel.errors import Corrupt, InvalidRequest, Unavailable
 
 _NEW, _FORMER = "catalog.rebuilding", "catalog.before-"
 
 
-def rebuild_catalog(path: str, *, open_catalog: Callable[[str], Catalog], on_finding: OnFinding) -> Rebuilt:
+def rebuild_catalog(
+    path: str,
+    *,
+    open_catalog: Callable[[str], Catalog],
+    read_catalog: Callable[[str], Catalog] | None = None,
+    on_finding: OnFinding,
+) -> Rebuilt:
     """Make the catalog of the closed store in `path` anew.
+
+    Args:
+        read_catalog: opens the former one without changing it; as `open_catalog` does where it is None.
 
     Raises:
         Conflict: a process has the store open.
-        InvalidRequest: there is nothing to make it from.
+        InvalidRequest: there is nothing to make it from, or it is a backup.
         Corrupt: the segments are of several stores, or of a format that this release does not know.
     """
+    refuse_backup(path)
     folder = os.path.join(path, "segments")
     if not os.path.isdir(folder):
         raise InvalidRequest(f"'{path}' holds no segments: it is not the data folder of a node", path=path)
@@ -58,13 +72,18 @@ def rebuild_catalog(path: str, *, open_catalog: Callable[[str], Catalog], on_fin
         new = os.path.join(path, _NEW)
         _remove(new)
         os.mkdir(new)
-        done = _make(segments, new, open_catalog, on_finding)
+        with _former(os.path.join(path, "catalog"), read_catalog or open_catalog) as former:
+            done = _make(segments, new, open_catalog, on_finding, former)
         done.former = _take_place(path, new)
     return done
 
 
 def _make(
-    segments: Segments, folder: str, open_catalog: Callable[[str], Catalog], on_finding: OnFinding
+    segments: Segments,
+    folder: str,
+    open_catalog: Callable[[str], Catalog],
+    on_finding: OnFinding,
+    former: Catalog | None,
 ) -> Rebuilt:
     store_id = _read_store_id(segments, on_finding)
     with contextlib.ExitStack() as stack:
@@ -74,7 +93,23 @@ def _make(
         stack.callback(catalog.close)
         refill = Refill(segments, scratch, catalog, on_finding)
         refill.run(store_id)
+        if former is not None:
+            refill.done.compared = compare(former, catalog, refill, segments, on_finding)
         return refill.done
+
+
+@contextlib.contextmanager
+def _former(path: str, read_catalog: Callable[[str], Catalog]) -> Iterator[Catalog | None]:
+    """The catalog that is there, None where it does not open."""
+    try:
+        former = read_catalog(path) if os.path.isdir(path) and os.listdir(path) else None
+    except (InvalidRequest, Unavailable):
+        former = None
+    try:
+        yield former
+    finally:
+        if former is not None:
+            former.close()
 
 
 def _read_store_id(segments: Segments, on_finding: OnFinding) -> bytes:

@@ -26,6 +26,8 @@ from replicator.data_plane.storage.entries import CommitEntry, Entry, decode_ent
 from replicator.data_plane.storage.index import Index
 from replicator.data_plane.storage.record import (
     KIND_CHUNK,
+    KIND_COMMIT,
+    RECORD_BYTES_MAX,
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     STORE_ID_BYTES,
@@ -35,10 +37,11 @@ from replicator.data_plane.storage.record import (
 )
 from replicator.data_plane.storage.rows import Location, Place
 from replicator.data_plane.storage.segment import Segments
+from replicator.data_plane.storage.walk import Hole, Record, walk
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import Corrupt
 
-RECORD_BYTES_MAX = 16 * 1024 * 1024
+_LSN_AHEAD_MAX = 1 << 24
 _RECORDS_PER_BATCH = 4096
 
 
@@ -92,19 +95,14 @@ def recover(
     found = Recovered()
     for number in segments.numbers:
         absorbed = accounts.absorbed.get(number, 0)
-        if _was_never_begun(segments, number, absorbed):
+        if not absorbed and number == segments.active and is_empty(segments, number):
             found.bytes_cut += segments.length(number)
             segments.remove(number)
         elif segments.length(number) > absorbed:
             replay = Replay(segments, catalog, accounts, counters, now_ms=now_ms, takes_entries=takes_entries)
             end = replay.run(number, max(absorbed, SEGMENT_HEADER_BYTES), found)
-            if end < segments.length(number) and number != segments.active:
-                raise Corrupt(
-                    f"segment {number} is damaged at byte {end}, and what was acknowledged behind it is not in "
-                    "the catalog; the store does not open: restore it from a backup, or save what is whole by "
-                    "replicator store rebuild-catalog",
-                    segment=number,
-                )
+            if end < segments.length(number):
+                _require_torn(segments, number, end, counters)
             found.bytes_cut += segments.length(number) - end
             segments.truncate(number, end)
     if found.chunks or found.entries:
@@ -195,10 +193,12 @@ class Replay:
         self._segments.rewrite(number, *span)
         index = Index(self._catalog, self._accounts, self, now_ms=self._now_ms)
         for entry, place in self._entries:
-            index.apply(entry, place)
+            index.apply(entry, place, copied=entry.lsn <= self._counters.lsn)
             self._counters.see(entry)
         known = self._catalog.get_many("chunks", list(self._chunks))
         index.put_chunks(self._chunks, self._chunks)
+        for digest in self._chunks:
+            index.batch.delete("meta", rows.damaged_key(digest))
         index.accounts.absorb(number, span[1])
         index.accounts.put_rows(index.batch)
         self._counters.put_row(index.batch)
@@ -241,13 +241,42 @@ def _require_durable(segments: Segments, absorbed: dict[int, int]) -> None:
                 segment=number,
             )
     for number in present:
-        if not _was_never_begun(segments, number, absorbed.get(number, 0)):
+        if absorbed.get(number) or number != segments.active or not is_empty(segments, number):
             segments.check_header(number)
 
 
-def _was_never_begun(segments: Segments, number: int, absorbed: int) -> bool:
-    """Whether the machine died before the header was on disk: then no record can have been committed."""
-    return not absorbed and segments.is_blank(number)
+def is_empty(segments: Segments, number: int) -> bool:
+    """Whether the machine died before the header of a segment was on disk, and nothing was written behind it."""
+    if not segments.is_blank(number):
+        return False
+    found = walk(segments.reader(number), number, SEGMENT_HEADER_BYTES, segments.length(number))
+    return all(isinstance(each, Hole) for each in found)
+
+
+def _require_torn(segments: Segments, number: int, end: int, counters: Counters) -> None:
+    """Raises `Corrupt` unless what lies behind `end` can be what a crash left of the last group.
+
+    A group is synced before the next is appended, and a segment before the next is begun. So a torn group may
+    have its commit mark on disk and not its beginning, but nothing of a later group is behind it. The lsn tells
+    entries of this log from those that somebody's object happens to hold.
+    """
+    is_damaged = number != segments.active
+    has_ended = False
+    for found in walk(segments.reader(number), number, end, segments.length(number)):
+        if is_damaged:
+            break
+        if isinstance(found, Record) and found.header.kind != KIND_CHUNK:
+            entry = decode_entry(found.header.kind, bytes(found.payload))
+            if 0 < entry.lsn - counters.lsn <= _LSN_AHEAD_MAX:
+                is_damaged = has_ended
+                has_ended |= found.header.kind == KIND_COMMIT
+    if is_damaged:
+        raise Corrupt(
+            f"segment {number} is damaged at byte {end}, and what was acknowledged behind it is not in the "
+            "catalog; the store does not open: restore it from a backup, or save what is whole by replicator "
+            "store rebuild-catalog --data-dir DIR",
+            segment=number,
+        )
 
 
 def make_folders(path: str) -> tuple[str, str]:
@@ -270,5 +299,5 @@ def make_folders(path: str) -> tuple[str, str]:
 def _catalog_lost(folder: str) -> Corrupt:
     return Corrupt(
         f"there are segments in '{folder}' but the catalog knows nothing of them; nothing was changed. "
-        "Make it anew from them: replicator store rebuild-catalog"
+        f"Make it anew from them: replicator store rebuild-catalog --data-dir {os.path.dirname(folder)}"
     )

@@ -21,6 +21,7 @@ from replicator.data_plane.storage.findings import Finding, OnFinding, about_ver
 from replicator.data_plane.storage.gather import Gathered, TrueEntry
 from replicator.data_plane.storage.index import Index
 from replicator.data_plane.storage.record import KIND_CHUNK, KIND_COMMIT, SEGMENT_HEADER_BYTES
+from replicator.data_plane.storage.recovery import is_empty
 from replicator.data_plane.storage.rows import Location, Place
 from replicator.data_plane.storage.segment import Segments
 from replicator.data_plane.storage.walk import Hole, walk
@@ -42,6 +43,7 @@ class Rebuilt:
         uncommitted_bytes: at the end of the log, that were never acknowledged.
         lost: versions that did not come back.
         former: the folder that now holds the catalog that was there.
+        compared: whether that could be read to the end, and so tells what was lost with missing segments.
     """
 
     segments: int = 0
@@ -53,6 +55,7 @@ class Rebuilt:
     damaged_regions: int = 0
     uncommitted_bytes: int = 0
     former: str | None = None
+    compared: bool = False
 
 
 class Refill:
@@ -90,6 +93,10 @@ class Refill:
         self._counters.put_row(self._index.batch)
         self._flush()
         self._catalog.sync()
+
+    def knows_end_of(self, version_key: bytes) -> bool:
+        """Whether the log tells of the version in any way; where it did not come back, that is told already."""
+        return self._gathered.find("versions", version_key) is not None
 
     def _gather(self, number: int) -> None:
         length = self._segments.length(number)
@@ -259,11 +266,3 @@ def settled_end(segments: Segments, number: int) -> int:
         elif not is_open:
             settled = found.end
     return settled
-
-
-def is_empty(segments: Segments, number: int) -> bool:
-    """Whether the machine died before the segment was begun."""
-    if not segments.is_blank(number):
-        return False
-    found = walk(segments.reader(number), number, SEGMENT_HEADER_BYTES, segments.length(number))
-    return all(isinstance(each, Hole) for each in found)

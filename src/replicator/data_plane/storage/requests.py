@@ -215,7 +215,8 @@ class RemoveBucket:
         bucket = find_bucket(group, self.name)
         if group.holds_versions(self.name):
             raise Conflict(
-                f"bucket '{self.name}' is not empty: remove its versions and delete markers first",
+                f"bucket '{self.name}' is not empty: GET /versions?bucket={self.name} lists the versions and delete "
+                "markers to remove first",
                 bucket=str(self.name),
             )
         group.log_bucket(bucket, removed=True)

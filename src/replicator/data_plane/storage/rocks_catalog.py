@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from rocksdict import (
+    AccessType,
     BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
@@ -27,7 +28,7 @@ from rocksdict import (
 )
 
 from replicator.data_plane.storage.catalog import FAMILIES, Batch, Family, Skip
-from replicator.kernel.errors import Corrupt, StoreFailed, Unavailable
+from replicator.kernel.errors import Corrupt, InvalidRequest, StoreFailed, Unavailable
 
 MEBIBYTE = 1024 * 1024
 _POINT_LOOKUPS: frozenset[Family] = frozenset({"chunks", "manifests", "pages", "heads", "nulls"})
@@ -41,19 +42,36 @@ _ROWS_WATCHED, _DELETIONS_MAX = 4096, 2048
 
 
 class RocksCatalog:
-    """`Catalog` in the folder `path`."""
+    """`Catalog` in the folder `path`.
 
-    def __init__(self, path: str, *, cache_bytes: int) -> None:
+    Args:
+        read_only: no row is written, and RocksDB leaves its tables and logs as they are.
+    """
+
+    def __init__(self, path: str, *, cache_bytes: int, read_only: bool = False) -> None:
         cache = Cache(cache_bytes)
         families: dict[str, Options] = {family: family_options(family, cache) for family in FAMILIES}
         try:
-            self._db = Rdict(path, options=database_options(path), column_families=families)
+            self._db = Rdict(
+                path,
+                options=database_options(path),
+                column_families=families,
+                access_type=AccessType.read_only() if read_only else AccessType.read_write(),
+            )
         except Exception as error:
+            if read_only and "Column family not found" in str(error):
+                raise InvalidRequest(
+                    f"the catalog in '{path}' is of an earlier format: start the node once, which brings it up to "
+                    "date",
+                    path=path,
+                ) from error
             raise Unavailable(
                 f"the catalog in '{path}' does not open: {error}. Nothing was changed. If the disk is well, "
-                "make it anew from the segments: replicator store rebuild-catalog",
+                "make it anew from the segments: replicator store rebuild-catalog --data-dir "
+                f"{os.path.dirname(os.path.abspath(path))}",
                 path=path,
             ) from error
+        self._read_only = read_only
         self._family = {family: self._db.get_column_family(family) for family in FAMILIES}
         self._handle = {family: self._db.get_column_family_handle(family) for family in FAMILIES}
 
@@ -137,7 +155,8 @@ class RocksCatalog:
         self._family.clear()
         self._handle.clear()
         try:
-            self._db.flush_wal(sync=True)
+            if not self._read_only:
+                self._db.flush_wal(sync=True)
             self._db.close()
         except Exception as error:
             raise _failed(error) from error

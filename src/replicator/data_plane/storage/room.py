@@ -17,12 +17,19 @@ BALLAST_BYTES = 8 * 1024 * 1024
 _FULL_BYTES = 1024 * 1024
 
 
+def make_room(path: str) -> None:
+    """Give the ballast of a data folder up where the disk is so full that its catalog would not open."""
+    ballast = _ballast_of(path)
+    if os.path.exists(ballast) and files.free_bytes(path) < CATALOG_ROOM_BYTES:
+        os.truncate(ballast, 0)
+
+
 class Room:
     """Watches the space of the data folder `path`. Used by the committer's thread alone."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._ballast = os.path.join(path, "BALLAST")
+        self._ballast = _ballast_of(path)
         self._held = os.path.exists(self._ballast) and os.path.getsize(self._ballast) == BALLAST_BYTES
         self.has_room(growing=True)
 
@@ -54,3 +61,7 @@ class Room:
             os.truncate(self._ballast, 0)
             return False
         return True
+
+
+def _ballast_of(path: str) -> str:
+    return os.path.join(path, "BALLAST")

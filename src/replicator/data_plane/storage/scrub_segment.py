@@ -7,7 +7,7 @@ from typing import Protocol
 
 from replicator.data_plane.storage import rows
 from replicator.data_plane.storage.catalog import Family
-from replicator.data_plane.storage.pace import Interrupted, Pace
+from replicator.data_plane.storage.pace import ROWS_PER_PAUSE, Interrupted, Pace
 from replicator.data_plane.storage.parts import StoreParts
 from replicator.data_plane.storage.record import KIND_CHUNK
 from replicator.data_plane.storage.relog import Relog
@@ -116,7 +116,9 @@ class SegmentScrub:
         if not self._holes:
             return
         for family in FAMILIES_OF_RECORDS:
-            for key, row in named_rows(self._parts.catalog, family):
+            for count, (key, row) in enumerate(named_rows(self._parts.catalog, family), 1):
+                if count % ROWS_PER_PAUSE == 0:
+                    self._pace.pause()
                 place = place_in(family, key, row)
                 if place.segment == self._number and self._is_in_hole(place.offset):
                     self._deal(family, key, row, place)

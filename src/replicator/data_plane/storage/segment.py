@@ -81,6 +81,11 @@ class Segments:
             self._end = self.length(self._active)
 
     @property
+    def folder(self) -> str:
+        """Where the files are."""
+        return self._folder
+
+    @property
     def numbers(self) -> list[int]:
         """Every segment, oldest first."""
         return sorted(self._files)
@@ -119,12 +124,12 @@ class Segments:
         return ends | ({self._active: self._end} if self._active else {})
 
     def begin(self) -> Place:
-        """Where the next record will be, after a roll where the active segment is full.
+        """Where the next record will be, after a roll where the active segment is full or a backup has it too.
 
         Raises:
             QuotaExceeded, StoreFailed: there is no room for another segment, or the roll failed.
         """
-        if self._end >= self._segment_bytes_max or not self._active:
+        if self._end >= self._segment_bytes_max or not self._active or self._is_shared(self._active):
             self.roll()
         return Place(self._active, self._end)
 
@@ -269,7 +274,13 @@ class Segments:
         files.sync_data(self._files[number].descriptor)
 
     def truncate(self, number: int, length: int) -> None:
-        """Cut a segment's tail off, durably; for recovery."""
+        """Cut a segment's tail off, durably; for recovery. Raises `Corrupt` where another store would lose it too."""
+        if length < self.length(number) and self._is_shared(number):
+            raise Corrupt(
+                f"segment {number} ends in bytes that do not count, and its file has a second name, as in a "
+                "backup, that would be cut with it; nothing was changed. Put a copy of the file in its place",
+                segment=number,
+            )
         files.truncate(self._files[number].descriptor, length)
         files.sync_data(self._files[number].descriptor)
         if number == self._active:
@@ -285,9 +296,16 @@ class Segments:
             self._end = self._write_back_from = self.length(self._active) if self._active else 0
 
     def link_to(self, folder: str, numbers: Sequence[int]) -> None:
-        """Give those segments a second name in `folder`, durably; they may not grow any more."""
+        """Give those segments a second name in `folder`, durably; they may not grow any more.
+
+        The active one may be among them while it holds nothing: it goes on to grow, so it is made there anew.
+        """
         for number in numbers:
-            files.link(self._path(number), os.path.join(folder, os.path.basename(self._path(number))))
+            path = os.path.join(folder, os.path.basename(self._path(number)))
+            if number == self._active:
+                self._copy_header(number, path)
+            else:
+                files.link(self._path(number), path)
         files.sync_folder(folder)
 
     def close(self) -> None:
@@ -296,10 +314,11 @@ class Segments:
 
     def roll(self) -> None:
         """Begin another segment; the one before is durable and does not grow any more."""
+        if self._active and self.length(self._active) > self._end:
+            # What a failed write left behind would look like damage: the segment ends where it counts.
+            files.truncate(self._files[self._active].descriptor, self._end)
+            self._has_unsynced = True
         if self._has_unsynced:
-            if self.length(self._active) > self._end:
-                # What a failed write left behind would look like damage: the segment ends where it counts.
-                files.truncate(self._files[self._active].descriptor, self._end)
             self.sync(self._active)
             self._ended[self._active] = self._end
         number = self._active + 1
@@ -318,6 +337,14 @@ class Segments:
     def free_bytes(self) -> int:
         """Bytes that may still be written to the disk."""
         return files.free_bytes(self._folder)
+
+    def _copy_header(self, number: int, path: str) -> None:
+        copy = SegmentFile(files.create_file(path))
+        files.write_at(copy.descriptor, [encode_segment_header(number, self._store_id)], 0)
+        files.sync_data(copy.descriptor)
+
+    def _is_shared(self, number: int) -> bool:
+        return os.fstat(self._files[number].descriptor).st_nlink > 1
 
     def _file(self, number: int) -> SegmentFile:
         segment = self._files.get(number)

@@ -26,6 +26,7 @@ from replicator.data_plane.ports import (
 from replicator.data_plane.settling import wait_settled
 from replicator.data_plane.storage import files, rows
 from replicator.data_plane.storage.accounts import Accounts
+from replicator.data_plane.storage.backup import refuse_backup
 from replicator.data_plane.storage.catalog import Catalog
 from replicator.data_plane.storage.chunk_log import ChunkLog, total
 from replicator.data_plane.storage.codec import ChunkCompressor
@@ -45,7 +46,7 @@ from replicator.data_plane.storage.requests import (
     StagePage,
     require_bucket,
 )
-from replicator.data_plane.storage.room import Room
+from replicator.data_plane.storage.room import Room, make_room
 from replicator.data_plane.storage.segment import Segments
 from replicator.kernel.chunker import DEFAULT_CHUNKING, Chunking
 from replicator.kernel.clock import Clock
@@ -197,6 +198,18 @@ class NodeStore:
         found = self._catalog.scan("versions", rows.versions_prefix(bucket, object_id), start)
         return [rows.decode_version(key, row) for key, row in itertools.islice(found, limit)]
 
+    def bucket_versions(
+        self, bucket: BucketName, prefix: str, after: tuple[ObjectId, VersionId] | None, limit: int
+    ) -> list[Version | DeleteMarker]:
+        """See `Store.bucket_versions`."""
+        self.bucket(bucket)
+        if "\0" in prefix:
+            # No id holds the separator, but keys do.
+            return []
+        start = None if after is None else rows.version_key(bucket, *after) + b"\0"
+        found = self._catalog.scan("versions", rows.object_prefix(bucket, prefix), start)
+        return [rows.decode_version(key, row) for key, row in itertools.islice(found, limit)]
+
     def list_objects(
         self, bucket: BucketName, prefix: str, *, delimiter: str = "", after: str | None = None, limit: int
     ) -> Listing:
@@ -212,8 +225,8 @@ class NodeStore:
     def buckets(self, after: BucketName | None, limit: int) -> list[Bucket]:
         """See `Store.buckets`."""
         start = None if after is None else after.encode() + b"\0"
-        known = [rows.decode_bucket_row(*each) for each in self._catalog.scan("buckets", b"", start)]
-        found = [row.bucket for row in known if not row.removed]
+        known = (rows.decode_bucket_row(*each) for each in self._catalog.scan("buckets", b"", start))
+        found = list(itertools.islice((row.bucket for row in known if not row.removed), limit))
         if all(bucket.name != DEFAULT_BUCKET for bucket in found) and (after or "") < DEFAULT_BUCKET:
             found.append(self.bucket(DEFAULT_BUCKET))
         return sorted(found)[:limit]
@@ -353,14 +366,17 @@ def open_store(
 
     Raises:
         Conflict: another process has the folder.
+        InvalidRequest: it is a backup.
         Corrupt, Unavailable: the store does not open; the message says why. Nothing was changed.
     """
     with contextlib.ExitStack() as undo:
         try:
+            refuse_backup(path)
             files.make_folder(path)
             lock = files.lock_folder(path)
             undo.callback(os.close, lock)
             segments_folder, catalog_folder = make_folders(path)
+            make_room(path)
             catalog = open_catalog(catalog_folder)
             undo.callback(catalog.close)
             fmt, store_id = open_store_id(segments_folder, catalog)

@@ -28,7 +28,7 @@ from replicator.data_plane.upkeep import (
     StoreStats,
 )
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import InvalidRequest, ReplicatorError, StoreFailed, Unavailable
+from replicator.kernel.errors import InvalidRequest, QuotaExceeded, ReplicatorError, StoreFailed, Unavailable
 from replicator.runtime.logging import get_logger
 
 log = get_logger()
@@ -188,6 +188,10 @@ class StoreUpkeep:
                 copied = sum(each.live_bytes for each in chosen)
                 reclaimed = sum(each.bytes for each in chosen) - copied
                 return Compacted(len(chosen), copied, reclaimed, dry_run=True)
+            if not chosen and self._compactor.lacks_room():
+                raise QuotaExceeded(
+                    "the disk of this node has no room for what is alive in any segment worth compacting: free space"
+                )
             return self._compact(chosen, self._by_hand)
 
     def explain(self, digest: Digest, *, limit: int = 100) -> Explanation:
@@ -252,7 +256,8 @@ class StoreUpkeep:
         try:
             with self._turn:
                 self._collect(self._policy.gc_grace_s, self._in_background)
-            while self._compact_one():
+            last = self._parts.segments.active
+            while self._compact_one(last):
                 pass
         except StoreFailed:
             raise
@@ -261,15 +266,15 @@ class StoreUpkeep:
         except ReplicatorError as error:
             log.error("upkeep.failed", reason=error.message, data=error.data)
 
-    def _compact_one(self) -> bool:
-        """Compact the segment that is worth it most; False where none is."""
+    def _compact_one(self, last: int) -> bool:
+        """Compact the segment, up to number `last`, that is worth it most; False where none is."""
         with self._turn:
             chosen = self._compactor.plan(
                 grown_before_ms=self._grown_before_ms(), dead_bytes_min=self._policy.dead_bytes_min
             )
+            chosen = [each for each in chosen if each.number <= last]
             if not chosen:
                 return False
-            self._compactor.begin(chosen)
             self._compact(chosen[:1], self._in_background)
             return True
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.data_plane.storage.record import (
     KIND_CHUNK,
+    RECORD_BYTES_MAX,
     RECORD_HEADER_BYTES,
     RECORD_MAGIC,
     RecordHeader,
     check_record,
     decode_record_header,
 )
-from replicator.data_plane.storage.recovery import RECORD_BYTES_MAX
 from replicator.data_plane.storage.rows import Location, Place
 from replicator.kernel.errors import Corrupt
 

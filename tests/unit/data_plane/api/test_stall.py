@@ -14,7 +14,7 @@ def drip(pace: Pace, wait_s: float, *, until_s: float = 1000.0) -> float:
     """Bytes that come one at a time; returns the time waited, or raises when they are cut off."""
     waited_s = 0.0
     while waited_s < until_s:
-        pace.note(waited_s=wait_s, received_bytes=1)
+        pace.note(waited_s=wait_s, passed_bytes=1)
         waited_s += wait_s
     return waited_s
 
@@ -22,14 +22,14 @@ def drip(pace: Pace, wait_s: float, *, until_s: float = 1000.0) -> float:
 def test_a_body_at_the_least_pace_is_taken_to_its_end() -> None:
     pace = Pace(PATIENCE)
     for _ in range(1000):
-        pace.note(waited_s=0.5, received_bytes=50)
+        pace.note(waited_s=0.5, passed_bytes=50)
 
 
 def test_a_body_that_pauses_makes_up_for_it_within_the_interval() -> None:
     pace = Pace(PATIENCE)
     for _ in range(10):
-        pace.note(waited_s=9.0, received_bytes=1)
-        pace.note(waited_s=1.0, received_bytes=1000)
+        pace.note(waited_s=9.0, passed_bytes=1)
+        pace.note(waited_s=1.0, passed_bytes=1000)
 
 
 @pytest.mark.parametrize("wait_s", [0.1, 1.0, 10.0, 60.0])
@@ -41,7 +41,7 @@ def test_a_drip_is_cut_off_at_the_end_of_an_interval(wait_s: float) -> None:
 
 def test_a_fast_beginning_does_not_pay_for_a_drip_for_ever() -> None:
     pace = Pace(PATIENCE)
-    pace.note(waited_s=0.1, received_bytes=10**9)
+    pace.note(waited_s=0.1, passed_bytes=10**9)
     with pytest.raises(Unavailable):
         drip(pace, 1.0)
 
@@ -49,4 +49,4 @@ def test_a_fast_beginning_does_not_pay_for_a_drip_for_ever() -> None:
 def test_no_least_pace_lets_every_drip_through() -> None:
     pace = Pace(Patience(timeout_s=1.0, body_bytes_per_s_min=0))
     for _ in range(100):
-        pace.note(waited_s=1.0, received_bytes=1)
+        pace.note(waited_s=1.0, passed_bytes=1)

@@ -15,11 +15,12 @@ from replicator.data_plane.storage.check import Checked, check_store
 from replicator.data_plane.storage.findings import Finding
 from replicator.data_plane.storage.memory_catalog import MemoryCatalog
 from replicator.data_plane.storage.record import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
+from replicator.data_plane.storage.rocks_catalog import RocksCatalog
 from replicator.kernel.digest import DIGEST_BYTES
-from replicator.kernel.errors import Conflict, InvalidRequest
+from replicator.kernel.errors import Conflict, Corrupt, InvalidRequest
 from replicator.kernel.names import BucketName
-from replicator.testing.node_store import StoreFolder
-from replicator.testing.objects import LongObject, commit, delete, new_version, noise
+from replicator.testing.node_store import CACHE_BYTES, StoreFolder, rocks
+from replicator.testing.objects import LongObject, commit, delete, new_version, noise, ref_of
 
 KEPT = BucketName("kept")
 
@@ -161,8 +162,9 @@ def change(
 
 
 def test_damage_in_the_log_is_found_by_reading_it(folder: StoreFolder) -> None:
-    with folder.segment().open("r+b") as file:
-        file.seek(folder.segment().stat().st_size - 1)
+    last = folder.path / "segments" / folder.segments()[-1]
+    with last.open("r+b") as file:
+        file.seek(last.stat().st_size - 1)
         file.write(b"?")
     assert check(folder)[1] == []
     _, findings = check(folder, read_data=True)
@@ -178,6 +180,46 @@ def test_a_chunk_that_is_not_where_the_catalog_has_it_is_named(folder: StoreFold
         file.write(bytes(10))
     kinds = [each.kind for each in check(folder, read_data=True)[1]]
     assert sorted(kinds) == ["damaged-region", "lost-chunk"]
+
+
+def test_damage_in_which_nothing_is_in_use_any_more_is_no_finding(folder: StoreFolder) -> None:
+    payload = noise(0, 500)
+    with folder.segment().open("r+b") as file:
+        file.seek(file.read().index(payload))
+        file.write(bytes(10))
+    with folder.opened() as store:
+        with pytest.raises(Corrupt):
+            store.read([ref_of(payload)])
+        commit(store, new_version("healing", payload))
+    done, findings = check(folder, read_data=True)
+    assert findings == []
+    assert done.spent_regions == 1
+
+
+def test_a_lost_version_is_named_as_people_name_it(folder: StoreFolder) -> None:
+    for name in folder.segments():
+        path = folder.path / "segments" / name
+        data = path.read_bytes()
+        if (place := data.find(b"long")) >= 0:
+            path.write_bytes(data[:place] + b"lang" + data[place + 4 :])
+    messages = [each.message for each in check(folder, read_data=True)[1] if each.kind == "lost-version"]
+    assert any("of 'long' in bucket 'default'" in each for each in messages), messages
+
+
+def test_a_check_leaves_the_catalog_as_it_is(tmp_path: Path) -> None:
+    folder = StoreFolder(tmp_path, open_catalog=rocks)
+    with folder.opened() as store:
+        commit(store, new_version("a", b"first"))
+    before = {file.name: file.read_bytes() for file in (tmp_path / "catalog").iterdir()}
+    findings: list[Finding] = []
+    check_store(
+        str(tmp_path),
+        open_catalog=rocks,
+        read_catalog=lambda path: RocksCatalog(path, cache_bytes=CACHE_BYTES, read_only=True),
+        on_finding=findings.append,
+    )
+    assert findings == []
+    assert {file.name: file.read_bytes() for file in (tmp_path / "catalog").iterdir()} == before
 
 
 def test_a_segment_that_is_gone_or_short(folder: StoreFolder) -> None:

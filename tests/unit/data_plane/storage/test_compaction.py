@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from replicator.data_plane.ports import Versioning
-from replicator.data_plane.storage.compaction import choose
+from replicator.data_plane.storage import compaction, files
+from replicator.data_plane.storage.compaction import Compactor, choose
+from replicator.data_plane.storage.pace import Brake, Interrupted
 from replicator.data_plane.storage.rows import Location
 from replicator.data_plane.storage.store import NodeStore
 from replicator.data_plane.upkeep import SegmentStats
-from replicator.kernel.errors import Corrupt
+from replicator.kernel.errors import Corrupt, QuotaExceeded
 from replicator.kernel.names import BucketName
 from replicator.testing.node_store import StoreFolder
 from replicator.testing.objects import (
@@ -29,7 +31,7 @@ from replicator.testing.objects import (
     read_all,
     ref_of,
 )
-from replicator.testing.reclaiming import check_accounts, collect, compact, compact_all
+from replicator.testing.reclaiming import FREELY, check_accounts, collect, compact, compact_all
 
 ONE, OTHER = noise(1, 1000), noise(2, 1000)
 KEEPING = BucketName("keeping")
@@ -44,6 +46,21 @@ def folder(tmp_path: Path) -> StoreFolder:
 def store(folder: StoreFolder) -> Iterator[NodeStore]:
     with folder.opened() as store:
         yield store
+
+
+def test_segments_that_never_held_a_record_go(folder: StoreFolder) -> None:
+    with folder.opened() as store:
+        commit(store, new_version("a", ONE))
+        for _ in range(3):
+            store.parts.chunks.roll()
+    with folder.opened() as store:
+        for each in Compactor(store.parts, space_overhead_max=0.1).plan():
+            assert compact(store, each.number).bytes_reclaimed
+        assert store.parts.segments.numbers == [1, 4]
+        assert not Compactor(store.parts, space_overhead_max=0.1).plan()
+        commit(store, new_version("b", OTHER))
+    with folder.opened() as store:
+        assert len(listed(store)) == 2
 
 
 def place_of(store: NodeStore, payload: bytes) -> Location:
@@ -193,6 +210,84 @@ def test_a_lost_orphan_is_not_taken_for_one_that_is_here(folder: StoreFolder, st
     check_accounts(store)
 
 
+class EndsOnceNothingLives(Brake):
+    """Ends work once nothing is alive in the first segment: all that is left to do then is to search."""
+
+    def __init__(self, store: NodeStore) -> None:
+        super().__init__(self.check)
+        self._live = store.parts.accounts.live
+
+    def check(self) -> None:
+        if not self._live.get(1):
+            raise Interrupted("it is to end")
+
+
+def test_a_search_for_what_is_left_in_a_segment_ends_when_it_is_to_end(
+    folder: StoreFolder, store: NodeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "ROWS_PER_PAUSE", 1)
+    store.add(named(ONE))
+    commit(store, new_version("b", OTHER))
+    damage(folder, place_of(store, ONE))
+    with pytest.raises(Interrupted):
+        compact(store, 1, brake=EndsOnceNothingLives(store))
+    assert store.parts.segments.holds(1)
+    assert compact(store, 1).bytes_reclaimed
+    assert read_all(store, manifest_of(OTHER)) == OTHER
+
+
+def test_drops_that_a_kept_segment_needs_are_not_copied_again_and_again(
+    folder: StoreFolder, store: NodeStore
+) -> None:
+    commit(store, new_version("rotten", ONE))
+    damaged = place_of(store, ONE)
+    store.parts.chunks.roll()
+    damage(folder, damaged)
+    for number in range(100):
+        commit(store, new_version(f"{number}", noise(number + 5, 300)))
+        delete(store, f"{number}")
+    collect(store)
+    compactor = Compactor(store.parts, space_overhead_max=0.1)
+    compacted: list[int] = []
+    while chosen := [each for each in compactor.plan() if each.number not in (damaged.segment, *compacted)]:
+        compactor.begin(chosen)
+        compactor.compact(chosen[0].number, keep_orphans=False, brake=FREELY)
+        compacted.append(chosen[0].number)
+        assert len(compacted) < 5
+
+
+def test_a_disk_that_somebody_else_has_filled_gets_its_space_back(
+    folder: StoreFolder, store: NodeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        commit(store, new_version(f"{number}", noise(number, 1000)))
+    monkeypatch.setattr(files, "free_bytes", lambda _: 5_000_000)
+    with pytest.raises(QuotaExceeded):
+        commit(store, new_version("more", ONE))
+    for number in range(20):
+        delete(store, f"{number}")
+    collect(store)
+    (done,) = compact_all(store)
+    assert done.bytes_reclaimed > 20_000
+    assert folder.segments() == ["00000002.segment"]
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(
+    store: NodeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(store, new_version("kept", ONE))
+    for number in range(9):
+        commit(store, new_version("gone", noise(number, 1000)))
+    delete(store, "gone")
+    collect(store)
+    compactor = Compactor(store.parts, space_overhead_max=0.1)
+    assert compactor.plan()
+    assert not compactor.lacks_room()
+    monkeypatch.setattr(files, "free_bytes", lambda _: 1000)
+    assert not compactor.plan()
+    assert compactor.lacks_room()
+
+
 def segment(number: int, *, live: int, dead: int) -> SegmentStats:
     return SegmentStats(number, 64 + live + dead, live)
 
@@ -212,4 +307,10 @@ def test_what_was_begun_is_chosen_first_and_what_is_refused_never() -> None:
 
 
 def test_a_store_without_garbage_is_left_alone() -> None:
-    assert choose([segment(1, live=0, dead=0), segment(2, live=100, dead=0)], space_overhead_max=0) == []
+    assert choose([segment(1, live=50, dead=0), segment(2, live=100, dead=0)], space_overhead_max=0) == []
+
+
+def test_a_segment_without_any_record_is_chosen_always() -> None:
+    empty, held = segment(1, live=0, dead=0), segment(2, live=100, dead=0)
+    assert choose([empty, held], space_overhead_max=1) == [empty]
+    assert choose([empty, held], space_overhead_max=1, refused=[1]) == []

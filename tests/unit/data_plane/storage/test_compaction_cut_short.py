@@ -13,18 +13,23 @@ import pytest
 
 from replicator.data_plane.ports import Bucket, Versioning
 from replicator.data_plane.storage import files
-from replicator.data_plane.storage.compaction import Compactor
 from replicator.data_plane.storage.entries import BucketEntry, DropEntry, decode_entry, encode_entry
-from replicator.data_plane.storage.pace import Brake, Interrupted
-from replicator.data_plane.storage.record import KIND_CHUNK, SEGMENT_HEADER_BYTES, encode_record_header
+from replicator.data_plane.storage.pace import Interrupted
+from replicator.data_plane.storage.record import (
+    KIND_CHUNK,
+    RECORD_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    encode_record_header,
+)
 from replicator.data_plane.storage.recovery import whole_records
 from replicator.data_plane.storage.store import NodeStore
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import StoreFailed
 from replicator.kernel.names import DEFAULT_BUCKET, BucketName
+from replicator.testing.damage import flip_bit
 from replicator.testing.node_store import StoreFolder
 from replicator.testing.objects import commit, delete, history, manifest_of, new_version, noise, read_all
-from replicator.testing.reclaiming import check_accounts, collect, compact, compact_all
+from replicator.testing.reclaiming import BrakeThatFails, check_accounts, collect, compact, compact_all
 from replicator.testing.rolling_catalog import RollingCatalog
 
 KEEPING = BucketName("keeping")
@@ -165,19 +170,12 @@ def test_a_copy_behind_an_entry_that_does_not_count_is_cut_off_with_it(tmp_path:
 
 def test_a_drop_outlives_what_an_unfinished_compaction_left_behind(tmp_path: Path) -> None:
     """Whoever rebuilds the catalog would meet the version in the first segment, and must meet its drop as well."""
-
-    class Interrupting(Brake):
-        def after(self) -> None:
-            raise Interrupted("the process has died")
-
     catalog = RollingCatalog()
     with folder_with(tmp_path, catalog).opened() as store:
         store.set_bucket(KEEPING, Versioning.ON)
         version = commit(store, new_version("a", KEPT[0], bucket=KEEPING)).version.version
-        store.parts.chunks.roll()
-        compactor = Compactor(store.parts, space_overhead_max=0)
         with pytest.raises(Interrupted):
-            compactor.compact(1, keep_orphans=False, brake=Interrupting(lambda: None))
+            compact(store, 1, brake=BrakeThatFails(0))
         catalog = catalog.after_power_cut(catalog.unsynced)
     with folder_with(tmp_path, catalog).opened() as store:
         store.parts.chunks.roll()
@@ -189,6 +187,34 @@ def test_a_drop_outlives_what_an_unfinished_compaction_left_behind(tmp_path: Pat
         compact(store, 1)
         compact(store, 4)
         assert drops_in(store, store.parts.segments.active) == []
+
+
+@pytest.mark.parametrize("why", ["interrupted", "damaged"])
+def test_a_version_that_came_back_outlives_the_copy_of_its_drop(tmp_path: Path, why: str) -> None:
+    """Another segment was not compacted to its end, so every drop is copied: it ends nothing a second time."""
+    catalog = RollingCatalog()
+    folder = folder_with(tmp_path, catalog)
+    with folder.opened() as store:
+        commit(store, new_version("b", KEPT[1]))
+        store.parts.chunks.roll()
+        version = commit(store, new_version("a", KEPT[0])).version
+        delete(store, "a")
+        commit(store, new_version("a", KEPT[0], version=version.version))
+        if why == "damaged":
+            flip_bit(folder.segment(1), offset=SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES, bit=0)
+            assert not compact(store, 1).bytes_reclaimed
+        else:
+            with pytest.raises(Interrupted):
+                compact(store, 1, brake=BrakeThatFails(0))
+        assert compact(store, 2).bytes_reclaimed
+        assert len(drops_in(store, store.parts.segments.active)) == 1
+        assert history(store, "a") == [version]
+        check_accounts(store)
+        catalog = catalog.after_power_cut(catalog.unsynced)
+    with folder_with(tmp_path, catalog).opened() as store:
+        assert history(store, "a") == [version]
+        assert read_all(store, store.manifest(version.manifest)) == KEPT[0]
+        check_accounts(store)
 
 
 def drops_in(store: NodeStore, number: int) -> list[DropEntry]:

@@ -55,6 +55,21 @@ def test_a_full_disk_refuses_the_write_and_the_store_goes_on(folder: StoreFolder
         assert [content(store, key) for key in ("kept", "small", "lost")] == [KEPT, b"small", LOST]
 
 
+def test_what_the_first_write_after_a_restart_left_behind_does_not_keep_the_store_from_opening(
+    folder: StoreFolder,
+) -> None:
+    with folder.opened() as store:
+        commit(store, new_version("kept", KEPT))
+    with folder.opened() as store:
+        with full_disk(after_bytes=RECORD_BYTES), pytest.raises(QuotaExceeded):
+            store.add(named(noise(3, RECORD_BYTES * 2)))
+        # As compaction and backups begin.
+        store.parts.chunks.roll()
+        commit(store, new_version("new", LOST))
+    with folder.opened() as store:
+        assert [content(store, key) for key in ("kept", "new")] == [KEPT, LOST]
+
+
 def test_a_full_disk_refuses_even_a_copy_that_shares_all_its_bytes(folder: StoreFolder) -> None:
     with folder.opened() as store:
         commit(store, new_version("kept", KEPT))

@@ -230,6 +230,64 @@ def test_a_missing_segment_takes_only_what_was_in_it(tmp_path: Path) -> None:
     assert len(found) >= 6
 
 
+@pytest.mark.parametrize("lost", ["missing", "short"])
+@pytest.mark.parametrize("which", [2, -1])
+def test_the_former_catalog_names_what_was_lost_with_a_segment(tmp_path: Path, lost: str, which: int) -> None:
+    folder = StoreFolder(tmp_path, open_catalog=rocks, segment_bytes_max=300)
+    with folder.opened() as store:
+        commit(store, new_version("deleted", noise(9, 200)))
+        for number in range(8):
+            commit(store, new_version(f"object {number}", noise(number, 200)))
+        delete(store, "deleted")
+        before = {str(each.object_id) for each in listed(store)}
+    segment = folder.path / "segments" / folder.segments()[which]
+    if lost == "missing":
+        segment.unlink()
+    else:
+        os.truncate(segment, SEGMENT_HEADER_BYTES + 1)
+    done, findings = rebuild(folder)
+    with folder.opened() as store:
+        gone = before - set(contents(store))
+    assert gone or which == -1
+    assert {each.data["object_id"] for each in findings if each.kind == "lost-version"} - {"deleted"} == gone
+    assert f"{lost}-segment" in {each.kind for each in findings}
+    assert done.compared
+    assert done.lost == sum(each.kind == "lost-version" for each in findings)
+
+
+def test_what_was_deleted_since_an_older_former_catalog_is_not_called_lost(folder: StoreFolder) -> None:
+    with folder.opened() as store:
+        commit(store, new_version("a", FIRST))
+    older = folder.path.parent / "older"
+    shutil.copytree(folder.path / "catalog", older)
+    with folder.opened() as store:
+        delete(store, "a")
+    lose_catalog(folder)
+    older.rename(folder.path / "catalog")
+    done, findings = rebuild(folder)
+    assert (done.compared, done.versions, findings) == (True, 0, [])
+
+
+def test_a_version_that_does_not_come_back_is_named_once(folder: StoreFolder) -> None:
+    with folder.opened() as store:
+        commit(store, new_version("a", FIRST))
+    spoil(folder, of_kind(folder, KIND_CHUNK)[0], at=1)
+    done, findings = rebuild(folder)
+    assert (done.compared, done.lost) == (True, 1)
+    assert [each.kind for each in findings] == ["damaged-region", "lost-version"]
+
+
+def test_without_a_former_catalog_it_says_that_nothing_was_compared(folder: StoreFolder) -> None:
+    with folder.opened() as store:
+        commit(store, new_version("a", FIRST))
+    lose_catalog(folder)
+    assert not rebuild(folder)[0].compared
+    for file in (folder.path / "catalog").iterdir():
+        file.write_bytes(b"rot")
+    done, findings = rebuild(folder)
+    assert (done.compared, done.versions, findings) == (False, 1, [])
+
+
 def test_a_damaged_header_of_a_segment_is_written_again(tmp_path: Path) -> None:
     folder = StoreFolder(tmp_path, open_catalog=rocks, segment_bytes_max=300)
     with folder.opened() as store:

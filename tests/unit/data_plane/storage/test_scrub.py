@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from replicator.data_plane.ports import Versioning
+from replicator.data_plane.storage import scrub_segment
 from replicator.data_plane.storage.findings import Finding
 from replicator.data_plane.storage.pace import Interrupted
 from replicator.data_plane.storage.rebuild import rebuild_catalog
@@ -40,6 +42,7 @@ from replicator.testing.objects import (
     read_all,
     ref_of,
 )
+from replicator.testing.rewinding import PowerCut
 from replicator.testing.waiting import wait_until
 
 FAST = ScrubPolicy(period_s=0.001, bytes_per_s_max=1 << 40)
@@ -142,6 +145,47 @@ def test_a_record_that_is_whole_but_holds_other_bytes_is_not_read_any_more(folde
         assert not store.has_damage
 
 
+def store_other_bytes(folder: StoreFolder) -> None:
+    """Put a record that is whole, but not what its digest names, in place of the first chunk."""
+    digest, wrong = ref_of(FIRST).digest, b"worst"
+    overwrite(folder, SEGMENT_HEADER_BYTES, encode_record_header(digest, wrong) + wrong)
+
+
+def test_a_read_that_ends_behind_the_scrub_does_not_lift_the_quarantine(
+    folder: StoreFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with folder.opened() as store:
+        commit(store, new_version("a", FIRST, SECOND))
+        store_other_bytes(folder)
+        read = store.parts.segments.read
+
+        def read_and_scrub(*args: Any, **named: Any) -> memoryview:
+            block = read(*args, **named)
+            monkeypatch.undo()
+            scrub(store)
+            return block
+
+        monkeypatch.setattr(store.parts.segments, "read", read_and_scrub)
+        store.read([ref_of(FIRST)])
+        assert commit(store, new_version("b", FIRST)).added.chunks == 1
+        assert content(store, "a") == FIRST + SECOND
+
+
+def test_a_chunk_that_was_healed_stays_so_after_a_power_cut(tmp_path: Path) -> None:
+    scene = PowerCut(tmp_path, segment_bytes_max=2**20)
+    with scene.folder.opened() as store:
+        commit(store, new_version("a", FIRST, SECOND))
+        store_other_bytes(scene.folder)
+        scrub(store)
+        commit(store, new_version("b", FIRST))
+        scene.stop()
+    for moment in scene.moments:
+        scene.back(moment)
+        with scene.folder.opened() as store:
+            assert content(store, "a") == FIRST + SECOND
+            assert content(store, "b") == FIRST
+
+
 def test_damage_in_what_nothing_refers_to_is_passed_by(folder: StoreFolder) -> None:
     with folder.opened() as store:
         commit(store, new_version("a", FIRST))
@@ -205,6 +249,25 @@ def test_all_that_was_in_a_zeroed_region_is_found(folder: StoreFolder) -> None:
         assert store.parts.chunks.damaged == {each.header.digest for each in hit}
         for payload in payloads[9:]:
             assert bytes(store.read([ref_of(payload)])) == payload
+
+
+def test_a_search_of_the_whole_catalog_ends_when_it_is_to_end(
+    folder: StoreFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrub_segment, "ROWS_PER_PAUSE", 2)
+
+    def end(_: float) -> None:
+        raise Interrupted("it is to end")
+
+    with folder.opened() as store:
+        commit(store, new_version("a", FIRST, SECOND))
+        entry = next(each for each in records(folder) if each.header.kind == KIND_VERSION)
+        overwrite(folder, entry.place.offset, bytes(RECORD_HEADER_BYTES))
+        watched = Watched(store, sleep=end)
+        with pytest.raises(Interrupted):
+            watched.scrubber.run_once()
+        assert watched.scrubber.status().offset <= entry.place.offset
+        assert scrub(store) == ["versions"]
 
 
 def test_a_segment_that_was_removed_meanwhile_is_left_out(tmp_path: Path) -> None:

@@ -136,3 +136,49 @@ def test_a_segment_before_the_last_that_is_damaged_behind_its_mark_refuses_to_op
     damaged.write_bytes(intact)
     with scene.folder.opened() as store:
         assert contents(store) == {f"{number}": noise(number, 100) for number in range(6)}
+
+
+def acknowledged_and_not_in_the_catalog(scene: PowerCut, *, objects: int) -> None:
+    """Objects of which the catalog, set back by a power cut, knows nothing."""
+    with scene.folder.opened() as store:
+        for number in range(objects):
+            commit(store, new_version(f"{number}", noise(number, 900)))
+        scene.stop()
+    scene.back(scene.moments[0])
+
+
+def require_refused(scene: PowerCut) -> None:
+    before = [scene.folder.segment(int(name[:8])).read_bytes() for name in scene.folder.segments()]
+    with pytest.raises(Corrupt, match="segment"):
+        scene.folder.open()
+    after = [scene.folder.segment(int(name[:8])).read_bytes() for name in scene.folder.segments()]
+    assert after == before
+
+
+@pytest.mark.parametrize("objects", [2, 5])
+def test_damage_before_groups_that_were_acknowledged_is_not_taken_for_a_torn_group(
+    tmp_path: Path, objects: int
+) -> None:
+    scene = PowerCut(tmp_path, segment_bytes_max=2**20)
+    acknowledged_and_not_in_the_catalog(scene, objects=objects)
+    flip_bit(scene.folder.segment(), offset=SEGMENT_HEADER_BYTES + 100, bit=0)
+    require_refused(scene)
+
+
+def test_a_zeroed_header_of_a_segment_that_others_follow_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    scene = PowerCut(tmp_path, segment_bytes_max=3000)
+    acknowledged_and_not_in_the_catalog(scene, objects=8)
+    assert len(scene.folder.segments()) > 2
+    with scene.folder.segment(2).open("r+b") as file:
+        file.write(bytes(SEGMENT_HEADER_BYTES))
+    require_refused(scene)
+
+
+def test_a_zeroed_header_of_the_last_segment_is_not_taken_for_a_new_one_where_records_follow(
+    tmp_path: Path,
+) -> None:
+    scene = PowerCut(tmp_path, segment_bytes_max=2**20)
+    acknowledged_and_not_in_the_catalog(scene, objects=2)
+    with scene.folder.segment().open("r+b") as file:
+        file.write(bytes(SEGMENT_HEADER_BYTES))
+    require_refused(scene)
