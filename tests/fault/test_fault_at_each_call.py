@@ -20,7 +20,7 @@ from replicator.testing.tracing import require_strace
 
 STRIDE = "REPLICATOR_TEST_STRIDE"
 CHOSEN = 1
-DISK_BYTES = 64 * 1024 * 1024
+DISK_BYTES = 192 * 1024 * 1024
 TRACED_CALLS = "pwritev,pwritev2,pwrite64,write,fdatasync,fsync,rename,renameat2,ftruncate,unlink,unlinkat"
 
 T = TypeVar("T")
