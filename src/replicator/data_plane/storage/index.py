@@ -460,11 +460,12 @@ class Index:
 
     def _add_chunk_refs(self, refs: Iterable[ChunkRef], number: int) -> None:
         digests = list({ref.digest: None for ref in refs})
-        unknown = [digest for digest in digests if not self._chunk_refs.has_added(digest)]
-        born = [digest for digest in unknown if self._chunks.is_fresh(digest)]
-        born += self._chunk_refs.unreferenced(
-            digest for digest in unknown if not self._chunks.is_fresh(digest)
-        )
+        born: list[Digest] = []
+        unknown: list[Digest] = []
+        for digest in digests:
+            if not self._chunk_refs.has_added(digest):
+                (born if self._chunks.is_fresh(digest) else unknown).append(digest)
+        born += self._chunk_refs.unreferenced(unknown)
         self._account_chunks(born, 1)
         for digest in digests:
             self._chunk_refs.add(rows.chunk_ref_key(digest, number))
