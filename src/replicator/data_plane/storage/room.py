@@ -57,8 +57,10 @@ class Room:
         try:
             files.fill(self._ballast, BALLAST_BYTES)
         except QuotaExceeded:
-            # A quota may be used up on a disk that has room. What was taken of it is given back.
-            os.truncate(self._ballast, 0)
+            # A quota may be used up on a disk that has room. What was taken of it is given back; where not
+            # even an inode was left, there is nothing to give.
+            if os.path.exists(self._ballast):
+                os.truncate(self._ballast, 0)
             return False
         return True
 
