@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo up test check format lock soak crash load bench growth growth-picture clean
+.PHONY: setup demo up test check format proto lock soak crash simulate load bench bench-peers growth growth-picture clean
 
 setup: $(READY)
 
@@ -44,6 +44,16 @@ format: $(READY)
 bench: $(READY) ## figures beside their limits; see benchmarks/README.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
+PEERS := .venv-peers
+
+bench-peers: $(READY) $(PEERS)/.ready ## the same data moved by others and by us; needs root; half an hour and 20 GB of disk
+	$(BIN)/python -m benchmarks.peers --binaries $(PEERS)/bin $(ARGS)
+
+$(PEERS)/.ready: requirements-peers.lock
+	"$(PYTHON)" -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peers.lock
+	@touch $@
+
 growth: $(READY) ## what an operation costs in stores of up to 50 M chunks; half an hour and 20 GB of disk
 	$(BIN)/python -m benchmarks.growth $(ARGS)
 
@@ -66,11 +76,20 @@ soak: $(READY) ## every kind of fault on a node under traffic, for DURATION seco
 crash: $(READY) ## a fault at every call with which a store changes its files; STRIDE=n takes every nth
 	REPLICATOR_TEST_STRIDE=$(STRIDE) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/fault/test_fault_at_each_call.py tests/fault/test_bits_flip.py
 
+SCHEDULES ?= 10000
+
+simulate: $(READY) ## seeded schedules of lost, late and repeated messages, crashes and users' changes; SEED=… is the first
+	$(BIN)/python scripts/simulate.py --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED))
+
+proto: $(READY) ## generate src/replicator/wire/pb from proto/
+	$(BIN)/python -m grpc_tools.protoc -Ireplicator/wire/pb=proto/replicator/v1 --python_out=src --pyi_out=src --grpc_python_out=src replicator/wire/pb/replication.proto
+
 lock: ## resolve the dependencies anew; needs uv
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements-dev.lock
 	uv pip compile --group plots --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements-plots.lock
+	uv pip compile --group peers --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements-peers.lock
 	echo hatchling | uv pip compile - --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file docker/requirements-build.lock
 
 clean:
-	rm -rf $(VENV) $(PLOTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PLOTS) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

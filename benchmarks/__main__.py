@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -18,11 +19,13 @@ from benchmarks.figures import Figure, Limit
 from benchmarks.limits import warm_memory
 from benchmarks.options import GIB, Options, read_options
 from benchmarks.payload import Payload
+from benchmarks.places import NOT_COUNTED_NOTICE, ON_LOOPBACK, linked_places
 from benchmarks.report import print_report, write_report
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.bench import Bench
 from benchmarks.streamer import Streamer
 from replicator.kernel.errors import QuotaExceeded, ReplicatorError
+from replicator.testing.netns import missing_for_networks
 
 _NODE_RSS_MB_GOAL = 300.0
 _WIDTH_WHEN_PIPED = 190
@@ -72,24 +75,26 @@ def _measure(options: Options, console: Console) -> list[Figure]:
 
 
 def _run_scenario(
-    scenario: str, options: Options, payload: Payload, streamer: Streamer, folder: Path, console: Console
+    name: str, options: Options, payload: Payload, streamer: Streamer, folder: Path, console: Console
 ) -> list[Figure]:
-    with running_cluster(folder / scenario) as cluster:
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    scenario = SCENARIOS[name]
+    if scenario.prepare is not None:
+        scenario.prepare(folder / name, options, say)
+    places = linked_places() if scenario.linked else nullcontext(ON_LOOPBACK)
+    with places as found, running_cluster(folder / name, found, sources=scenario.sources) as cluster:
         bench = Bench(
-            options=options,
-            cluster=cluster,
-            payload=payload,
-            streamer=streamer,
-            folder=folder,
-            say=lambda text: console.print(text, markup=False),
+            options=options, cluster=cluster, payload=payload, streamer=streamer, folder=folder, say=say
         )
         try:
-            figures = SCENARIOS[scenario](bench)
+            figures = scenario.measure(bench)
         except (ReplicatorError, httpx.HTTPError):
             for server in cluster.servers:
                 server.require_alive()
             raise
-        return figures + _memory_figures(scenario, cluster, options)
+        return figures + _memory_figures(name, cluster, options)
 
 
 def _memory_figures(scenario: str, cluster: Cluster, options: Options) -> list[Figure]:
@@ -119,6 +124,8 @@ def _notices(options: Options, figures: list[Figure]) -> list[str]:
         notices.append(wrk.CLIENT_NOTICE)
     if not any(figure.name.startswith("peak RSS") for figure in figures):
         notices.append(memory.MISSING_NOTICE)
+    if any(SCENARIOS[name].linked for name in options.scenarios) and (missing := missing_for_networks()):
+        notices.append(f"{NOT_COUNTED_NOTICE}that {missing}")
     if not options.full_size:
         notices.append("a quick run: the goals are for 1 GiB and are not shown")
     return notices

@@ -12,21 +12,23 @@ from typing import cast
 
 import uvloop
 
+from benchmarks.places import LOOPBACK, Address
+
 _STOP_SECONDS = 10.0
 _FORK = multiprocessing.get_context("fork")
 
 
 @contextmanager
-def canned_server(*, request_body_bytes: int, answer_body_bytes: int) -> Iterator[int]:
-    """The port of such a server, for requests that all carry the same number of body bytes."""
+def canned_server(*, request_body_bytes: int, answer_body_bytes: int) -> Iterator[Address]:
+    """Where such a server listens, for requests that all carry the same number of body bytes."""
     body = bytes(answer_body_bytes)
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {answer_body_bytes}\r\n\r\n".encode() + body
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+    with socket.create_server((LOOPBACK, 0), backlog=1024) as listener:
         process = _FORK.Process(target=_serve, args=(listener, request_body_bytes, answer), daemon=True)
         process.start()
-        port = int(listener.getsockname()[1])
+        address = Address(*listener.getsockname())
     try:
-        yield port
+        yield address
     finally:
         process.terminate()
         process.join(_STOP_SECONDS)

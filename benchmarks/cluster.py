@@ -7,14 +7,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from benchmarks.memory import peak_rss_bytes
+from benchmarks.places import LOOPBACK, ON_LOOPBACK, Address, Place, Places
 from replicator.kernel.errors import Unavailable
 
 NODE_NAMES = ("node1", "node2")
@@ -30,14 +31,19 @@ class Server:
     """One running process."""
 
     name: str
-    port: int
+    address: Address
     process: subprocess.Popen[bytes]
     log: Path
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.address.port
+
+    @property
     def url(self) -> str:
         """Its base URL."""
-        return f"http://127.0.0.1:{self.port}"
+        return self.address.url
 
     def peak_rss_bytes(self) -> int | None:
         """The most memory it ever had resident; None where the system does not tell."""
@@ -52,11 +58,17 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The three processes, registered and connected. `idle_rss` is from before any request of a benchmark."""
+    """The processes, registered and connected. The last node is the destination, the others are sources.
+
+    Attributes:
+        idle_rss: from before any request of a benchmark.
+        places: where they run.
+    """
 
     control_plane: Server
-    nodes: tuple[Server, Server]
+    nodes: tuple[Server, ...]
     idle_rss: dict[str, int]
+    places: Places
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -65,21 +77,24 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(folder: Path) -> Iterator[Cluster]:
-    """A cluster whose data live in `folder`, which is removed in the end."""
-    folder.mkdir(parents=True)
+def running_cluster(folder: Path, places: Places = ON_LOOPBACK, *, sources: int = 1) -> Iterator[Cluster]:
+    """A cluster whose data live in `folder`, which is removed in the end; what is there already is taken over."""
+    folder.mkdir(parents=True, exist_ok=True)
+    here = Place(bind=places.hub, host=places.hub)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
-        control_plane = stack.enter_context(_server("control-plane", _CONTROL_PLANE, folder))
-        first, second = (
-            stack.enter_context(_server(name, _NODE, folder, "--name", name)) for name in NODE_NAMES
-        )
-        servers = (control_plane, first, second)
+        control_plane = stack.enter_context(_server("control-plane", _CONTROL_PLANE, folder, here))
+        nodes = []
+        for number in range(1, sources + 2):
+            name = f"node{number}"
+            place = places.source if number <= sources else places.destination
+            nodes.append(stack.enter_context(_node(name, folder, place, control_plane)))
+        servers = (control_plane, *nodes)
         for server in servers:
             _await_ready(server)
-        _register(control_plane, (first, second))
+        _await_connected(control_plane, nodes)
         idle = {server.name: server.peak_rss_bytes() or 0 for server in servers}
-        yield Cluster(control_plane, (first, second), idle)
+        yield Cluster(control_plane, tuple(nodes), idle, places)
 
 
 @contextmanager
@@ -92,21 +107,31 @@ def running_node(folder: Path, *options: str) -> Iterator[Server]:
     folder.mkdir(parents=True)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
-        node = stack.enter_context(_server(options[1], _NODE, folder, *options))
+        node = stack.enter_context(_server(options[1], _NODE, folder, Place(), *options))
         _await_ready(node)
         yield node
 
 
-@contextmanager
-def _server(name: str, module: str, folder: Path, *options: str) -> Iterator[Server]:
+def _node(name: str, folder: Path, place: Place, control_plane: Server) -> AbstractContextManager[Server]:
     port = _free_port()
+    reached = Address(place.peer_host, port)
+    options = ["--name", name, "--base-url", reached.url, "--control-plane", control_plane.url]
+    options += ["--rpc-port", str(_free_port())]
+    return _server(name, _NODE, folder, place, *options, port=port)
+
+
+@contextmanager
+def _server(
+    name: str, module: str, folder: Path, place: Place, *options: str, port: int = 0
+) -> Iterator[Server]:
+    port = port or _free_port()
     log = folder / f"{name}.log"
-    command = [sys.executable, "-m", module, *options]
-    command += ["--port", str(port), "--data-dir", str(folder / name)]
+    command = [*place.wrapper, sys.executable, "-m", module, *options]
+    command += ["--host", place.bind, "--port", str(port), "--data-dir", str(folder / name)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
-        yield Server(name, port, process, log)
+        yield Server(name, Address(place.host, port), process, log)
     finally:
         _stop(process)
 
@@ -121,7 +146,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((LOOPBACK, 0)) as listener:
         return int(listener.getsockname()[1])
 
 
@@ -130,7 +155,7 @@ def _await_ready(server: Server) -> None:
     while time.monotonic() < deadline:
         server.require_alive()
         try:
-            if httpx.get(f"{server.url}/health", timeout=1.0).is_success:
+            if httpx.get(f"{server.url}/health", timeout=1.0, trust_env=False).is_success:
                 return
         except httpx.TransportError:
             pass  # not listening yet
@@ -138,19 +163,18 @@ def _await_ready(server: Server) -> None:
     raise Unavailable(f"{server.name} did not answer GET /health within {_START_SECONDS:g} s")
 
 
-def _register(control_plane: Server, nodes: tuple[Server, ...]) -> None:
-    with httpx.Client(base_url=control_plane.url, timeout=_START_SECONDS) as client:
-        for node in nodes:
-            client.post("/nodes/register", json={"name": node.name, "base_url": node.url}).raise_for_status()
+def _await_connected(control_plane: Server, nodes: Sequence[Server]) -> None:
+    with httpx.Client(base_url=control_plane.url, timeout=_START_SECONDS, trust_env=False) as client:
         deadline = time.monotonic() + _START_SECONDS
         waiting = list(nodes)
         while waiting:
             if time.monotonic() > deadline:
                 raise Unavailable(f"{waiting[0].name} did not connect within {_START_SECONDS:g} s")
             time.sleep(_POLL_SECONDS)
-            waiting = [node for node in waiting if _status(client, node) != "connected"]
+            waiting = [node for node in waiting if not _is_connected(client, node)]
 
 
-def _status(client: httpx.Client, node: Server) -> str:
+def _is_connected(client: httpx.Client, node: Server) -> bool:
     node.require_alive()
-    return str(client.get(f"/nodes/{node.name}").raise_for_status().json()["status"])
+    answer = client.get(f"/nodes/{node.name}")
+    return answer.is_success and answer.json()["status"] == "connected"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from benchmarks.places import Address
 from replicator.kernel.errors import BrokenPeer
 
 _READ_BYTES = 1 << 20
@@ -15,9 +16,9 @@ _HEAD_BYTES_MAX = 64 * 1024
 _DEADLINE_SECONDS = 300.0
 
 
-def put(port: int, path: str, blocks: Iterable[memoryview], size: int) -> float:
+def put(address: Address, path: str, blocks: Iterable[memoryview], size: int) -> float:
     """Seconds from the first byte of the request to the last of the answer; raises `BrokenPeer`."""
-    with _connect(port) as connection:
+    with _connect(address) as connection:
         pending = list(blocks)
         started = time.perf_counter()
         connection.sendall(_request("PUT", path, f"Content-Length: {size}\r\n"))
@@ -27,11 +28,11 @@ def put(port: int, path: str, blocks: Iterable[memoryview], size: int) -> float:
         return time.perf_counter() - started
 
 
-def get(port: int, path: str, size: int, *, hashed: bool = False) -> tuple[float, str]:
+def get(address: Address, path: str, size: int, *, hashed: bool = False) -> tuple[float, str]:
     """Seconds until the last of `size` bytes was here, and their SHA-256 if `hashed`, else ''."""
     digest = hashlib.sha256() if hashed else None
     buffer = bytearray(_READ_BYTES)
-    with _connect(port) as connection:
+    with _connect(address) as connection:
         started = time.perf_counter()
         connection.sendall(_request("GET", path))
         received = _read_answer(connection, buffer, digest)
@@ -41,10 +42,10 @@ def get(port: int, path: str, size: int, *, hashed: bool = False) -> tuple[float
     return seconds, digest.hexdigest() if digest else ""
 
 
-def drain(port: int, size: int) -> float:
-    """Seconds from the first to the last of `size` bytes of whoever listens at `port`."""
+def drain(address: Address, size: int) -> float:
+    """Seconds from the first to the last of `size` bytes of whoever listens at `address`."""
     view = memoryview(bytearray(_READ_BYTES))
-    with _connect(port) as connection:
+    with _connect(address) as connection:
         received = connection.recv_into(view)
         started = time.perf_counter()
         while received < size:
@@ -52,14 +53,14 @@ def drain(port: int, size: int) -> float:
         return time.perf_counter() - started
 
 
-def _connect(port: int) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port), _DEADLINE_SECONDS)
+def _connect(address: Address) -> socket.socket:
+    connection = socket.create_connection(address, _DEADLINE_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
 def _request(method: str, path: str, more: str = "") -> bytes:
-    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}\r\n".encode()
+    return f"{method} {path} HTTP/1.1\r\nHost: node\r\n{more}\r\n".encode()
 
 
 def _read_answer(connection: socket.socket, buffer: bytearray, digest: Any) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from benchmarks.load import Request
+from benchmarks.places import Address
 from replicator.kernel.errors import BrokenPeer
 
 _DEADLINE_SECONDS = 60.0
@@ -22,9 +23,9 @@ class Latency:
     p99: float
 
 
-def latency_of(port: int, requests: Iterable[Request]) -> Latency:
+def latency_of(address: Address, requests: Iterable[Request]) -> Latency:
     """Send `requests`; raises `BrokenPeer` at the first answer that is not a success."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_DEADLINE_SECONDS)
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=_DEADLINE_SECONDS)
     try:
         cuts = statistics.quantiles([_seconds(connection, request) for request in requests], n=100)
     finally:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.payload import Payload
+from benchmarks.places import LOOPBACK, Address
 from benchmarks.streamer import Streamer
 
 _BLOCK_BYTES = 1 << 20
@@ -82,9 +83,9 @@ def hash_once(payload: Payload) -> float:
 def send_through_sockets(payload: Payload, streamer: Streamer) -> float:
     """The object from one process to another, into one reused buffer."""
     body = payload.original()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((LOOPBACK, 0)) as listener:
         listener.settimeout(_DEADLINE_SECONDS)
-        streamer.start_draining(listener.getsockname()[1], body.size)
+        streamer.start_draining(Address(*listener.getsockname()), body.size)
         connection, _ = listener.accept()
         with connection:
             connection.settimeout(_DEADLINE_SECONDS)

@@ -13,6 +13,7 @@ from typing import cast
 
 import uvloop
 
+from benchmarks.places import Address
 from replicator.kernel.errors import BrokenPeer
 
 _DEADLINE_SECONDS = 600.0
@@ -41,9 +42,9 @@ class Load:
         return self.count / self.seconds
 
 
-def run_load(port: int, requests: Iterable[Request], *, connections: int) -> Load:
+def run_load(address: Address, requests: Iterable[Request], *, connections: int) -> Load:
     """Send `requests`; raises `BrokenPeer` at the first answer that is not a success."""
-    return uvloop.run(_run(port, iter(requests), connections))
+    return uvloop.run(_run(address, iter(requests), connections))
 
 
 def until_deadline(requests: Iterable[Request], seconds: float) -> Iterator[Request]:
@@ -55,13 +56,12 @@ def until_deadline(requests: Iterable[Request], seconds: float) -> Iterator[Requ
         yield request
 
 
-async def _run(port: int, requests: Iterator[Request], connections: int) -> Load:
+async def _run(address: Address, requests: Iterator[Request], connections: int) -> Load:
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     async with asyncio.timeout(_DEADLINE_SECONDS):
         opened = [
-            await loop.create_connection(lambda: _Connection(requests), "127.0.0.1", port)
-            for _ in range(connections)
+            await loop.create_connection(lambda: _Connection(requests), *address) for _ in range(connections)
         ]
         counts = await asyncio.gather(*(protocol.finished for _, protocol in opened))
     return Load(sum(counts), time.perf_counter() - started)

@@ -1,73 +1,80 @@
-"""Migrations asked of the control plane, and how long they took."""
+"""Jobs asked of the control plane of a cluster, and how long they took."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Self
 
 import httpx
 
 from benchmarks.cluster import Cluster
-from benchmarks.load import Request, run_load
 from replicator.kernel.errors import ReplicatorError, Unavailable
-from replicator.wire.jobs import TERMINAL_STATUSES, JobPage, JobView, MigrateRequest
+from replicator.wire.jobs import TERMINAL_STATUSES, JobView
 from replicator.wire.sessions import Transfer
 
-_DEADLINE_SECONDS = 600.0
-_POLL_SECONDS_MIN, _POLL_SECONDS_MAX = 0.01, 0.05
+_DEADLINE_SECONDS = 900.0
+_POLL_SECONDS_MIN, _POLL_SECONDS_MAX = 0.002, 0.05
 _POLL_SHARE = 0.05
-_MANY_POLL_SECONDS = 0.2
-_SUBMIT_CONNECTIONS = 8
-_PAGE_JOBS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One job from its request to its end."""
+    """One job from its request to its end.
+
+    Attributes:
+        wall_seconds: from the request to the first poll that shows success.
+        job_seconds: from the moment it was created to its end, as the control plane says.
+        link_bytes: between sources and destination meanwhile, counted outside; None where nobody counts.
+    """
 
     wall_seconds: float
     job_seconds: float
-    transfer: Transfer
+    link_bytes: int | None
+    job: JobView
+
+    @property
+    def transfer(self) -> Transfer:
+        """What the job says it did."""
+        return self.job.progress
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes on the wire, as counted outside where somebody counts, else as the job says."""
+        return self.transfer.bytes_wire if self.link_bytes is None else self.link_bytes
 
 
 class Migrator:
-    """Asks the control plane of a cluster to copy objects from its first node to its second."""
+    """Asks for what is to go from the first node of a cluster to its last. A context manager."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._source, self._destination = (node.name for node in cluster.nodes)
-        self._port = cluster.control_plane.port
-        self._client = httpx.Client(base_url=cluster.control_plane.url, timeout=30.0)
+        self._cluster = cluster
+        self._client = httpx.Client(base_url=cluster.control_plane.url, timeout=30.0, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def migrate(self, object_id: str) -> Migration:
-        """Wall time runs from the request to the first poll that shows success.
+        """Bring one object; raises `ReplicatorError` where the job ends otherwise than with success."""
+        return self.run("migrate", object_id=object_id)
 
-        Raises:
-            ReplicatorError: the job ended otherwise.
-        """
+    def run(self, kind: str, **selection: Any) -> Migration:
+        """A job of any kind; `selection` is what its request says besides the nodes. Raises as `migrate`."""
+        link_bytes = self._cluster.places.link_bytes
+        nodes = self._cluster.nodes
+        request = {"src_node": nodes[0].name, "dst_node": nodes[-1].name, **selection}
+        passed_before = link_bytes() if link_bytes else 0
         started = time.perf_counter()
-        answer = self._client.post("/jobs/migrate", json=self._request(object_id)).raise_for_status()
-        job = JobView.model_validate_json(answer.content)
-        while job.status not in TERMINAL_STATUSES:
-            if time.perf_counter() - started > _DEADLINE_SECONDS:
-                raise Unavailable(f"job {job.id} is still {job.status} after {_DEADLINE_SECONDS:g} s")
-            time.sleep(_poll_seconds(time.perf_counter() - started))
-            answer = self._client.get(f"/jobs/{job.id}").raise_for_status()
-            job = JobView.model_validate_json(answer.content)
+        answer = self._client.post(f"/jobs/{kind}", json=request).raise_for_status()
+        job = self._ended(JobView.model_validate_json(answer.content), started)
         wall = time.perf_counter() - started
-        _require_success(job)
-        return Migration(wall, _job_seconds([job]), job.progress)
-
-    def migrate_each(self, object_ids: list[str]) -> Migration:
-        """One job for each id, submitted over a few connections; times are those of all of them together."""
-        started = time.perf_counter()
-        run_load(self._port, (self._submission(each) for each in object_ids), connections=_SUBMIT_CONNECTIONS)
-        jobs = self._await_newest(len(object_ids), deadline=started + _DEADLINE_SECONDS)
-        wall = time.perf_counter() - started
-        for job in jobs:
-            _require_success(job)
-        return Migration(wall, _job_seconds(jobs), _sum(jobs))
+        passed = link_bytes() - passed_before if link_bytes else None
+        if job.status != "succeeded":
+            raise ReplicatorError(f"job {job.id} ended as {job.status}: {job.error}")
+        return Migration(wall, _job_seconds(job), passed, job)
 
     def round_trip_seconds(self) -> float:
         """The least that a request to the control plane takes: the quickest of a few `GET /health`."""
@@ -78,59 +85,17 @@ class Migrator:
             taken.append(time.perf_counter() - started)
         return min(taken)
 
-    def _await_newest(self, count: int, *, deadline: float) -> list[JobView]:
-        while True:
-            jobs = []
-            for job in self._newest(count):
-                jobs.append(job)
-                if job.status not in TERMINAL_STATUSES:
-                    break
-            else:
-                return jobs
-            if time.perf_counter() > deadline:
-                raise Unavailable(f"job {jobs[-1].id} is still {jobs[-1].status}")
-            time.sleep(_MANY_POLL_SECONDS)
-
-    def _newest(self, count: int) -> Iterator[JobView]:
-        cursor: dict[str, str] = {}
-        while count > 0:
-            limit = min(count, _PAGE_JOBS)
-            answer = self._client.get("/jobs", params={"limit": str(limit), **cursor}).raise_for_status()
-            page = JobPage.model_validate_json(answer.content)
-            yield from page.jobs
-            count -= len(page.jobs)
-            if count > 0 and not page.next_cursor:
-                raise Unavailable(f"the control plane lists {count} jobs less than were accepted")
-            cursor = {"cursor": page.next_cursor or ""}
-
-    def _request(self, object_id: str) -> dict[str, str]:
-        wanted = MigrateRequest(src_node=self._source, dst_node=self._destination, object_id=object_id)
-        return wanted.model_dump()
-
-    def _submission(self, object_id: str) -> Request:
-        body = json.dumps(self._request(object_id)).encode()
-        return Request("POST", "/jobs/migrate", body, "application/json")
+    def _ended(self, job: JobView, started: float) -> JobView:
+        while job.status not in TERMINAL_STATUSES:
+            elapsed = time.perf_counter() - started
+            if elapsed > _DEADLINE_SECONDS:
+                raise Unavailable(f"job {job.id} is still {job.status} after {_DEADLINE_SECONDS:g} s")
+            # Fine for short jobs; long ones are not slowed by being watched.
+            time.sleep(min(_POLL_SECONDS_MAX, max(_POLL_SECONDS_MIN, _POLL_SHARE * elapsed)))
+            answer = self._client.get(f"/jobs/{job.id}").raise_for_status()
+            job = JobView.model_validate_json(answer.content)
+        return job
 
 
-def _poll_seconds(elapsed_seconds: float) -> float:
-    """A twentieth of what has passed: fine for short jobs, and long ones are not slowed by being watched."""
-    return min(_POLL_SECONDS_MAX, max(_POLL_SECONDS_MIN, _POLL_SHARE * elapsed_seconds))
-
-
-def _require_success(job: JobView) -> None:
-    if job.status != "succeeded":
-        raise ReplicatorError(f"job {job.id} ended as {job.status}: {job.error}")
-
-
-def _job_seconds(jobs: list[JobView]) -> float:
-    begun = min(job.created_at for job in jobs)
-    ended = max(job.finished_at or job.updated_at for job in jobs)
-    return (ended - begun).total_seconds()
-
-
-def _sum(jobs: list[JobView]) -> Transfer:
-    totals: dict[str, int] = {}
-    for job in jobs:
-        for field in Transfer.model_fields:
-            totals[field] = totals.get(field, 0) + getattr(job.progress, field)
-    return Transfer(**totals)
+def _job_seconds(job: JobView) -> float:
+    return ((job.finished_at or job.updated_at) - job.created_at).total_seconds()

@@ -27,6 +27,7 @@ class Options:
     idle_connections: int
     idle_requests: int
     listing_count: int
+    compare_count: int
     full_size: bool
     scenarios: tuple[str, ...]
     folder: Path | None
@@ -53,6 +54,7 @@ def read_options(scenarios: Sequence[str]) -> Options:
         idle_connections=500 if quick else 10_000,
         idle_requests=200 if quick else 2000,
         listing_count=2000 if quick else 100_000,
+        compare_count=20_000 if quick else 1_000_000,
         full_size=not quick,
         scenarios=tuple(name for name in scenarios if not parsed.only or name in parsed.only),
         folder=parsed.dir,

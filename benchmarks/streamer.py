@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from benchmarks import http_stream
 from benchmarks.payload import Body, Payload
+from benchmarks.places import Address
 from replicator.kernel.errors import Unavailable
 
 _DEADLINE_SECONDS = 600.0
@@ -40,21 +41,21 @@ class Streamer:
         if self._process.is_alive():
             self._process.kill()
 
-    def put(self, port: int, path: str, body: Body) -> float:
+    def put(self, address: Address, path: str, body: Body) -> float:
         """Upload `body` to `path`."""
-        return float(self._call(_put, port, path, body))
+        return float(self._call(_put, address, path, body))
 
-    def get(self, port: int, path: str, size: int) -> float:
+    def get(self, address: Address, path: str, size: int) -> float:
         """Download the `size` bytes at `path`."""
-        return float(self._call(_get, port, path, size))
+        return float(self._call(_get, address, path, size))
 
-    def sha256(self, port: int, path: str, size: int) -> str:
+    def sha256(self, address: Address, path: str, size: int) -> str:
         """SHA-256 of what `path` holds."""
-        return str(self._call(_sha256, port, path, size))
+        return str(self._call(_sha256, address, path, size))
 
-    def start_draining(self, port: int, size: int) -> None:
-        """Connect to `port` and receive `size` bytes; `drained` tells how long that took."""
-        self._pipe.send((_drain, (port, size)))
+    def start_draining(self, address: Address, size: int) -> None:
+        """Connect to `address` and receive `size` bytes; `drained` tells how long that took."""
+        self._pipe.send((_drain, (address, size)))
 
     def drained(self) -> float:
         """Seconds between the first and the last of those bytes."""
@@ -88,17 +89,17 @@ def _serve(far_end: Connection, pipe: Connection, payload: Payload) -> None:
             pipe.send(Unavailable(f"{type(error).__name__}: {error}"))
 
 
-def _put(payload: Payload, port: int, path: str, body: Body) -> float:
-    return http_stream.put(port, path, payload.blocks(body), body.size)
+def _put(payload: Payload, address: Address, path: str, body: Body) -> float:
+    return http_stream.put(address, path, payload.blocks(body), body.size)
 
 
-def _get(_: Payload, port: int, path: str, size: int) -> float:
-    return http_stream.get(port, path, size)[0]
+def _get(_: Payload, address: Address, path: str, size: int) -> float:
+    return http_stream.get(address, path, size)[0]
 
 
-def _sha256(_: Payload, port: int, path: str, size: int) -> str:
-    return http_stream.get(port, path, size, hashed=True)[1]
+def _sha256(_: Payload, address: Address, path: str, size: int) -> str:
+    return http_stream.get(address, path, size, hashed=True)[1]
 
 
-def _drain(_: Payload, port: int, size: int) -> float:
-    return http_stream.drain(port, size)
+def _drain(_: Payload, address: Address, size: int) -> float:
+    return http_stream.drain(address, size)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.load import Request, run_load, until_deadline
+from benchmarks.places import Address
 from replicator.kernel.errors import BrokenPeer, Unavailable
 
 CLIENT_NOTICE = (
@@ -34,21 +35,21 @@ class SmallLoad:
         """Who sends the requests."""
         return "wrk" if self._wrk else "Python"
 
-    def puts_per_second(self, port: int, prefix: str) -> float:
+    def puts_per_second(self, address: Address, prefix: str) -> float:
         """Every PUT stores another object, `{prefix}/1` and so on, with another body."""
         if self._wrk:
-            return self._by_wrk(self._wrk, port, "small_put.lua", prefix, str(self._body_bytes))
-        return self._by_load(port, self._puts(prefix))
+            return self._by_wrk(self._wrk, address, "small_put.lua", prefix, str(self._body_bytes))
+        return self._by_load(address, self._puts(prefix))
 
-    def gets_per_second(self, port: int, prefix: str, count: int) -> float:
+    def gets_per_second(self, address: Address, prefix: str, count: int) -> float:
         """Each GET reads one of `{prefix}/1` to `{prefix}/{count}`."""
         if self._wrk:
-            return self._by_wrk(self._wrk, port, "small_get.lua", prefix, str(count))
-        return self._by_load(port, _gets(prefix, count))
+            return self._by_wrk(self._wrk, address, "small_get.lua", prefix, str(count))
+        return self._by_load(address, _gets(prefix, count))
 
-    def _by_load(self, port: int, requests: Iterator[Request]) -> float:
+    def _by_load(self, address: Address, requests: Iterator[Request]) -> float:
         wanted = until_deadline(requests, self._seconds)
-        return run_load(port, wanted, connections=self._connections).per_second
+        return run_load(address, wanted, connections=self._connections).per_second
 
     def _puts(self, prefix: str) -> Iterator[Request]:
         number = 0
@@ -57,9 +58,9 @@ class SmallLoad:
             body = f"{prefix}/{number} ".encode().ljust(self._body_bytes, b".")
             yield Request("PUT", f"/objects/{prefix}/{number}", body)
 
-    def _by_wrk(self, wrk: str, port: int, script: str, *arguments: str) -> float:
+    def _by_wrk(self, wrk: str, address: Address, script: str, *arguments: str) -> float:
         load = ["-t1", f"-c{self._connections}", f"-d{max(1, round(self._seconds))}s"]
-        command = [wrk, *load, "-s", str(_FOLDER / script), f"http://127.0.0.1:{port}", "--", *arguments]
+        command = [wrk, *load, "-s", str(_FOLDER / script), address.url, "--", *arguments]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=self._seconds + _GRACE_SECONDS

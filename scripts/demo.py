@@ -1,7 +1,8 @@
 """`make demo`: the main job on real input, from nothing to a proven copy.
 
 Stores a tar of this interpreter's library and its installed packages on one node, migrates it to another,
-proves the copy, changes about one percent and does it again. Leaves nothing behind.
+proves the copy, changes about one percent, asks what a migration would move, and does it again. Leaves
+nothing behind.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from demo_input import INPUT_BYTES_MIN, change, input_bytes, input_folders, write_tar
+from demo_input import INPUT_BYTES_MIN, Change, change, input_bytes, input_folders, write_tar
 from local_cluster import ClusterError, LocalCluster, Ports, prepare_terminal
 from rich.console import Console
 from rich.table import Table
 from walkthrough import migration, post, register_all
 
-from replicator.cli.jobs import follow, seconds_of, summary
-from replicator.cli.progress import ByteCounter, ProgressDisplay, Reading, progress_display
+from replicator.cli.following import follow
+from replicator.cli.job_text import plan_lines, seconds_of, summary
+from replicator.cli.progress import ByteCounter, progress_display
 from replicator.cli.units import bytes_text, rate_text
 from replicator.client.control_plane import ControlPlaneClient
 from replicator.client.files import blocks_from, open_source
@@ -44,30 +47,20 @@ DISK_BYTES_PER_INPUT_BYTE = 5
 READ_BLOCK_BYTES = 1024 * 1024
 READ_SECONDS_MAX = 60.0
 """For the next byte."""
+WATCH_SECONDS = 0.5
+"""How often the processes are looked at while a job runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the closing table. Bytes and seconds."""
+    """One line of the closing table. Bytes and seconds; `wire` counts everything that was received."""
 
     step: str
     logical: int
     sent: int
+    wire: int
     deduplicated: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class WatchingDisplay:
-    """Shows a job's progress, and ends the demo if a process has died that the job would wait for."""
-
-    display: ProgressDisplay
-    cluster: LocalCluster
-
-    def show(self, reading: Reading) -> None:
-        """Show `reading`."""
-        self.cluster.watch()
-        self.display.show(reading)
 
 
 @dataclass
@@ -96,28 +89,60 @@ class Demo:
             f"  durable on node1: {bytes_text(result.size)} in {result.chunks:,} chunks, of which "
             f"{result.chunks_new:,} ({bytes_text(result.bytes_new)}) were new"
         )
-        self._add(f"{label}: upload", result.size, result.size, result.size - result.bytes_new, seconds)
+        self.rows.append(
+            Row(
+                step=f"{label}: upload",
+                logical=result.size,
+                sent=result.size,
+                wire=result.size,
+                deduplicated=result.size - result.bytes_new,
+                seconds=seconds,
+            )
+        )
 
-    async def migrate(self, label: str) -> None:
+    async def plan(self) -> None:
+        """Ask what a migration would move."""
+        job = await self._ended(post(*migration(self.cluster.control_plane_url, OBJECT_ID, dry_run=True)))
+        for line in plan_lines(job):
+            print(f"  {line}")
+
+    async def migrate(self, label: str, changed: Change | None) -> None:
         """Copy the object to node2."""
+        job = await self._ended(post(*migration(self.cluster.control_plane_url, OBJECT_ID)))
+        moved = job.progress
+        print(f"  {moved.bytes_wire / moved.bytes_logical:.1%} of its bytes travelled, everything counted")
+        if changed is not None:
+            print(f"  {delta_line(changed, job)}")
+        self.rows.append(
+            Row(
+                step=f"{label}: migrate",
+                logical=moved.bytes_logical,
+                sent=moved.bytes_transferred,
+                wire=moved.bytes_wire,
+                deduplicated=moved.bytes_deduplicated,
+                seconds=seconds_of(job) or 0.0,
+            )
+        )
+
+    async def _ended(self, created: dict[str, Any]) -> JobView:
+        """The job once it has succeeded; the demo ends if it does not, or if a process dies that it needs."""
+        job = JobView.model_validate(created)
         base = self.cluster.control_plane_url
-        job = JobView.model_validate(post(*migration(base, OBJECT_ID)))
         print(f"  $ curl {base}/jobs/{job.id}")
-        async with ControlPlaneClient(base) as client:
-            with progress_display(f"  job {job.id}") as display:
-                job = await follow(client, job, WatchingDisplay(display, self.cluster))
+        try:
+            async with ControlPlaneClient(base) as client, asyncio.TaskGroup() as group:
+                with progress_display(f"  job {job.id}") as display:
+                    following = group.create_task(follow(client, job, display))
+                    while not following.done():
+                        self.cluster.watch()
+                        await asyncio.wait([following], timeout=WATCH_SECONDS)
+        except* (ClusterError, ReplicatorError) as errors:
+            raise errors.exceptions[0] from None
+        job = following.result()
         print(f"  {summary(job)}")
         if job.status != "succeeded":
-            raise ClusterError(f"the migration did not succeed: {summary(job)}")
-        moved = job.progress
-        print(f"  {moved.bytes_transferred / moved.bytes_logical:.1%} of its bytes had to travel")
-        self._add(
-            f"{label}: migrate",
-            moved.bytes_logical,
-            moved.bytes_transferred,
-            moved.bytes_deduplicated,
-            seconds_of(job) or 0.0,
-        )
+            raise ClusterError(f"the job did not succeed: {summary(job)}")
+        return job
 
     def prove(self, label: str) -> None:
         """Read the object back from node2 and compare SHA-256 with the file's."""
@@ -131,12 +156,8 @@ class Demo:
         if found != expected:
             raise ClusterError(f"node2 has {found}, the file is {expected}")
         print(f"  sha256 {expected}: the copy on node2 is the file, byte for byte")
-        self._add(f"{label}: read back", size, size, 0, seconds)
-
-    def _add(self, step: str, logical: int, sent: int, deduplicated: int, seconds: float) -> None:
-        self.rows.append(
-            Row(step=step, logical=logical, sent=sent, deduplicated=deduplicated, seconds=seconds)
-        )
+        step = f"{label}: read back"
+        self.rows.append(Row(step=step, logical=size, sent=size, wire=size, deduplicated=0, seconds=seconds))
 
 
 def main() -> int:
@@ -173,22 +194,41 @@ def run(parent: Path | None, ports: Ports) -> None:
             demo = Demo(cluster, folder / OBJECT_ID)
             heading("Real input: a tar of this interpreter's library and its installed packages")
             prepare(demo.file)
-            store_move_and_prove(demo, "first")
+            store(demo, "first")
+            move_and_prove(demo, "first")
             heading("About 1 % of the file changes: scattered overwrites and a few inserts")
-            print(f"  {change(demo.file)}")
-            store_move_and_prove(demo, "changed")
+            changed = change(demo.file)
+            print(f"  {changed.text}")
+            store(demo, "changed")
+            heading("A dry run: what would a migration move?")
+            asyncio.run(demo.plan())
+            move_and_prove(demo, "changed", changed)
             heading("What it took")
             print_table(demo.rows)
 
 
-def store_move_and_prove(demo: Demo, label: str) -> None:
-    """Upload, migrate and read back the file as it is now."""
+def store(demo: Demo, label: str) -> None:
+    """Upload the file as it is now."""
     heading(f"Store it on node1 ({label} version)")
     asyncio.run(demo.upload(label))
+
+
+def move_and_prove(demo: Demo, label: str, changed: Change | None = None) -> None:
+    """Migrate it and read it back; `changed` is what was done to it since the last time."""
     heading(f"Migrate it from node1 to node2 ({label} version)")
-    asyncio.run(demo.migrate(label))
+    asyncio.run(demo.migrate(label, changed))
     heading(f"Read it back from node2 ({label} version)")
     demo.prove(label)
+
+
+def delta_line(changed: Change, job: JobView) -> str:
+    """What delta and compression saved."""
+    moved = job.progress
+    return (
+        f"{bytes_text(changed.changed_bytes)} had changed, in chunks of {bytes_text(moved.bytes_transferred)}; "
+        f"delta and compression saved {bytes_text(moved.bytes_saved)} of these: "
+        f"{bytes_text(moved.bytes_wire)} were received, everything counted"
+    )
 
 
 def sha256_of(url: str) -> tuple[str, int]:
@@ -243,19 +283,20 @@ def heading(text: str) -> None:
 def print_table(rows: list[Row]) -> None:
     """What each step took."""
     table = Table()
-    table.add_column("step")
-    for title in ("bytes logical", "sent", "deduplicated", "seconds", "rate"):
+    table.add_column("step", no_wrap=True)
+    for title in ("bytes logical", "sent", "on the wire", "deduplicated", "seconds", "rate"):
         table.add_column(title, justify="right")
     for row in rows:
         table.add_row(
             row.step,
             f"{row.logical:,}",
             bytes_text(row.sent),
+            bytes_text(row.wire),
             bytes_text(row.deduplicated),
             f"{row.seconds:.2f}",
             rate_text(row.logical / row.seconds) if row.seconds else "",
         )
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
 
 
 if __name__ == "__main__":

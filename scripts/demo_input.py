@@ -7,6 +7,7 @@ import random
 import sysconfig
 import tarfile
 from pathlib import Path
+from typing import NamedTuple
 
 from replicator.cli.units import bytes_text
 
@@ -16,6 +17,13 @@ CHANGED_FRACTION = 0.01
 INSERTS = 8
 INSERT_BYTES_MIN, INSERT_BYTES_MAX = 1024, 4096
 SEED = 20_020_101
+
+
+class Change(NamedTuple):
+    """What was done to a file, in a sentence and in bytes."""
+
+    text: str
+    changed_bytes: int
 
 
 def input_folders() -> list[Path]:
@@ -60,11 +68,8 @@ def _without_owner_and_time(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def change(file: Path) -> str:
-    """Overwrite about one percent of `file` in scattered extents and insert a few bytes elsewhere.
-
-    Returns a sentence that says what was done.
-    """
+def change(file: Path) -> Change:
+    """Overwrite about one percent of `file` in scattered extents and insert a few bytes elsewhere."""
     chance = random.Random(SEED)
     extents = file.stat().st_size // EXTENT_BYTES
     overwritten = max(1, int(extents * CHANGED_FRACTION))
@@ -80,7 +85,8 @@ def change(file: Path) -> str:
             new.write(chance.randbytes(len(extent)) if place in overwrites else extent)
             place += 1
     changed.replace(file)
-    return (
+    text = (
         f"{overwritten} extents of 64 KiB overwritten ({bytes_text(overwritten * EXTENT_BYTES)}), "
         f"{INSERTS} inserts ({bytes_text(inserted)})"
     )
+    return Change(text, overwritten * EXTENT_BYTES + inserted)

@@ -17,6 +17,8 @@ from typing import Self
 
 import httpx
 
+from replicator.data_plane.settings import RPC_PORT_OFFSET
+
 HOST = "127.0.0.1"
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
@@ -30,7 +32,7 @@ class ClusterError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """Where the three processes listen."""
+    """Where the three processes listen; nodes for gRPC on the port that lies `RPC_PORT_OFFSET` above."""
 
     control_plane: int
     node1: int
@@ -58,10 +60,12 @@ class Ports:
     def refuse_taken(self, make_target: str) -> None:
         """Raise `ClusterError` that names every port in use and how to choose another."""
         wanted = {"control-plane": self.control_plane, "node1": self.node1, "node2": self.node2}
-        taken = {name: port for name, port in wanted.items() if _is_taken(port)}
+        needed = list(wanted.items())
+        needed += [(name, wanted[name] + RPC_PORT_OFFSET) for name in ("node1", "node2")]
+        taken = [(name, port) for name, port in needed if _is_taken(port)]
         if taken:
-            which = ", ".join(f"port {port} (for {name})" for name, port in taken.items())
-            others = " ".join(f"{_variable(name)}={port + 10000}" for name, port in taken.items())
+            which = ", ".join(f"port {port} (for {name})" for name, port in taken)
+            others = " ".join(dict.fromkeys(f"{_variable(name)}={wanted[name] + 10000}" for name, _ in taken))
             raise ClusterError(
                 f"{which}: taken by another process; choose another: make {make_target} {others}"
             )

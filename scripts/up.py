@@ -6,10 +6,13 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from local_cluster import ClusterError, LocalCluster, Ports, prepare_terminal
 from walkthrough import as_curl, migration, register_all, registration
+
+from replicator.data_plane.settings import RPC_PORT_OFFSET
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent.parent / "var" / "up"
 OBJECT_ID = "demo.bin"
@@ -59,8 +62,8 @@ def guide(cluster: LocalCluster) -> str:
     )
     return f"""
   control plane  {base}  (API: {base}/docs)
-  node1          {nodes["node1"]}
-  node2          {nodes["node2"]}
+  node1          {nodes["node1"]}  (gRPC: {rpc_address(nodes["node1"])})
+  node2          {nodes["node2"]}  (gRPC: {rpc_address(nodes["node2"])})
 {elsewhere if base != CONTROL_PLANE_DEFAULT else ""}
 The walkthrough:
   head -c 50000000 /dev/urandom > {OBJECT_ID}
@@ -73,6 +76,12 @@ The walkthrough:
   curl -f {nodes["node2"]}/objects/{OBJECT_ID} | cmp - {OBJECT_ID}   # once the job has succeeded
 
 Ready. Ctrl-C stops everything."""
+
+
+def rpc_address(url: str) -> str:
+    """Where the node at `url` serves gRPC."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{(parts.port or 0) + RPC_PORT_OFFSET}"
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ def registration(control_plane_url: str, name: str, base_url: str) -> tuple[str,
     return f"{control_plane_url}/nodes/register", _json({"name": name, "base_url": base_url})
 
 
-def migration(control_plane_url: str, object_id: str) -> tuple[str, str]:
-    """(URL, JSON) of the request that migrates from node1 to node2."""
-    wanted = {"src_node": "node1", "dst_node": "node2", "object_id": object_id}
+def migration(control_plane_url: str, object_id: str, *, dry_run: bool = False) -> tuple[str, str]:
+    """(URL, JSON) of the request that migrates from node1 to node2, or only says what that would do."""
+    wanted: dict[str, Any] = {"src_node": "node1", "dst_node": "node2", "object_id": object_id}
+    if dry_run:
+        wanted["dry_run"] = True
     return f"{control_plane_url}/jobs/migrate", _json(wanted)
 
 
@@ -69,5 +71,5 @@ def _checked(answer: httpx.Response) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def _json(value: dict[str, str]) -> str:
+def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"))

@@ -41,13 +41,15 @@ def _make_stores(folder: Path, sizes: Sequence[Size], say: Callable[[str], None]
     for number, size in enumerate(sizes):
         fill(growing, before, size, say)
         stores[size] = folder / f"size-{number}"
-        _take_snapshot(growing, stores[size])
+        take_snapshot(growing, stores[size])
         before = size
     return stores
 
 
-def _take_snapshot(growing: Path, snapshot: Path) -> None:
-    """The segments are full and never written again, so that another name for them is a copy."""
+def take_snapshot(growing: Path, snapshot: Path) -> None:
+    """A store like the one in `growing`, which nobody has open.
+
+    The segments are full and never written again, so that another name for them is a copy."""
     (snapshot / "segments").mkdir(parents=True)
     catalog = RocksCatalog(str(growing / "catalog"), cache_bytes=CACHE_BYTES)
     catalog.copy_to(str(snapshot / "catalog"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.cluster import Cluster
 from benchmarks.options import Options
 from benchmarks.payload import Body, Payload
+from benchmarks.places import Address
 from benchmarks.streamer import Streamer
 from replicator.kernel.errors import Corrupt
 
@@ -25,12 +26,11 @@ class Bench:
     say: Callable[[str], None]
 
     @property
-    def ports(self) -> tuple[int, int]:
-        """Of the two nodes."""
-        first, second = self.cluster.nodes
-        return first.port, second.port
+    def addresses(self) -> tuple[Address, ...]:
+        """Of the nodes, the destination last."""
+        return tuple(node.address for node in self.cluster.nodes)
 
-    def require_same(self, port: int, path: str, body: Body) -> None:
-        """Download `path` from the node at `port`; raises `Corrupt` unless it holds `body`."""
-        if self.streamer.sha256(port, path, body.size) != self.payload.sha256(body):
-            raise Corrupt(f"the node on port {port} returned other bytes for {path}")
+    def require_same(self, address: Address, path: str, body: Body) -> None:
+        """Download `path` from the node at `address`; raises `Corrupt` unless it holds `body`."""
+        if self.streamer.sha256(address, path, body.size) != self.payload.sha256(body):
+            raise Corrupt(f"the node at {address.url} returned other bytes for {path}")

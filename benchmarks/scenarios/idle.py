@@ -56,12 +56,12 @@ def _figure(name: str, among_idle: list[float], alone: list[float]) -> Figure:
 
 def _measure_round(bench: Bench, number: int, idle: int) -> _Round:
     bench.say(f"idle connections, round {number}")
-    port, before, among = bench.ports[0], f"idle-{number}/alone", f"idle-{number}/among"
-    put_alone = latency_of(port, _puts(bench, before))
-    get_alone = latency_of(port, _gets(bench, before))
-    with idle_connections(port, idle) as held:
-        put_among = latency_of(port, _puts(bench, among))
-        get_among = latency_of(port, _gets(bench, among))
+    address, before, among = bench.addresses[0], f"idle-{number}/alone", f"idle-{number}/among"
+    put_alone = latency_of(address, _puts(bench, before))
+    get_alone = latency_of(address, _gets(bench, before))
+    with idle_connections(address.port, idle) as held:
+        put_among = latency_of(address, _puts(bench, among))
+        get_among = latency_of(address, _gets(bench, among))
         if held.count_open() < idle:
             raise Unavailable(f"only {held.count_open()} of {idle} idle connections were open to the end")
     return _Round(

@@ -9,6 +9,7 @@ import httpx
 
 from benchmarks.figures import Figure, Limit
 from benchmarks.load import Request, run_load
+from benchmarks.places import Address
 from benchmarks.scenarios.bench import Bench
 from replicator.kernel.errors import Corrupt
 
@@ -22,7 +23,7 @@ def measure(bench: Bench) -> list[Figure]:
     count = bench.options.listing_count
     bench.say(f"storing {count} objects to list")
     run_load(
-        bench.ports[0],
+        bench.addresses[0],
         (Request("PUT", f"/objects/listed/{number:08}", _BODY) for number in range(count)),
         connections=_CONNECTIONS,
     )
@@ -30,7 +31,7 @@ def measure(bench: Bench) -> list[Figure]:
     last: list[float] = []
     for number in range(1, bench.options.rounds + 1):
         bench.say(f"listing, round {number}")
-        seconds = _page_seconds(bench.ports[0], count)
+        seconds = _page_seconds(bench.addresses[0], count)
         tenth = max(1, len(seconds) // 10)
         first.append(statistics.median(seconds[:tenth]) * 1e3)
         last.append(statistics.median(seconds[-tenth:]) * 1e3)
@@ -46,11 +47,11 @@ def measure(bench: Bench) -> list[Figure]:
     ]
 
 
-def _page_seconds(port: int, count: int) -> list[float]:
+def _page_seconds(address: Address, count: int) -> list[float]:
     """Seconds of each full page, in order."""
     seconds: list[float] = []
     found, cursor = 0, None
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60.0) as client:
+    with httpx.Client(base_url=address.url, timeout=60.0) as client:
         while cursor is not None or not found:
             query = {"prefix": "listed/", "limit": str(_PAGE_OBJECTS)}
             started = time.perf_counter()

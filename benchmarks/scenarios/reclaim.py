@@ -146,7 +146,7 @@ def _fill(bench: Bench, node: Server) -> None:
         bench.say(f"filling a store, part {fill + 1} of {_FILLS}")
         bench.payload.fill(seed=400 + fill)
         for index, body in enumerate(_bodies(bench.options.object_bytes, _OBJECTS_PER_FILL)):
-            bench.streamer.put(node.port, f"/objects/filled/{fill}/{index}", body)
+            bench.streamer.put(node.address, f"/objects/filled/{fill}/{index}", body)
 
 
 def _bodies(object_bytes: int, count: int) -> list[Body]:
@@ -158,7 +158,7 @@ def _bodies(object_bytes: int, count: int) -> list[Body]:
 def _put(bench: Bench, node: Server, body: Body) -> float:
     """GB/s."""
     name = _name(body.slices[0].start // body.size)
-    return body.size / 1e9 / bench.streamer.put(node.port, f"/objects/{name}", body)
+    return body.size / 1e9 / bench.streamer.put(node.address, f"/objects/{name}", body)
 
 
 def _name(index: int) -> str:

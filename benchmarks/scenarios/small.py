@@ -31,7 +31,7 @@ def measure(bench: Bench) -> list[Figure]:
         connections=options.small_connections, seconds=options.small_seconds, body_bytes=options.small_bytes
     )
     bench.payload.fill(seed=2)
-    run_load(bench.ports[0], _objects_to_read(bench), connections=options.small_connections)
+    run_load(bench.addresses[0], _objects_to_read(bench), connections=options.small_connections)
     rounds = [_measure_round(bench, load, number) for number in range(1, options.rounds + 1)]
     name = f"{options.small_bytes // 1024} KiB"
     note = f"client: {load.client}, {options.small_connections} connections"
@@ -78,7 +78,7 @@ def _objects_to_read(bench: Bench) -> list[Request]:
 
 def _measure_round(bench: Bench, load: SmallLoad, number: int) -> _Round:
     bench.say(f"small objects, round {number}")
-    options, port = bench.options, bench.ports[0]
+    options, address = bench.options, bench.addresses[0]
     size, count = options.small_bytes, options.small_count
     with canned_server(request_body_bytes=size, answer_body_bytes=0) as canned:
         canned_puts = load.puts_per_second(canned, "canned")
@@ -88,8 +88,8 @@ def _measure_round(bench: Bench, load: SmallLoad, number: int) -> _Round:
         bench.payload, bench.folder, group=options.small_connections, size=size, seconds=1.0
     )
     os.sync()
-    puts = load.puts_per_second(port, f"small-{number}")
-    gets = load.gets_per_second(port, _READ_PREFIX, count)
+    puts = load.puts_per_second(address, f"small-{number}")
+    gets = load.gets_per_second(address, _READ_PREFIX, count)
     return _Round(
         canned_puts=canned_puts, canned_gets=canned_gets, synced_writes=synced_writes, puts=puts, gets=gets
     )

@@ -67,20 +67,20 @@ def measure(bench: Bench) -> list[Figure]:
 def _warm_up(bench: Bench) -> None:
     bench.payload.fill(seed=1)
     body = bench.payload.original(min(_WARM_UP_BYTES, bench.payload.original().size))
-    bench.streamer.put(bench.ports[0], "/objects/warm-up", body)
-    bench.streamer.get(bench.ports[0], "/objects/warm-up", body.size)
+    bench.streamer.put(bench.addresses[0], "/objects/warm-up", body)
+    bench.streamer.get(bench.addresses[0], "/objects/warm-up", body.size)
 
 
 def _measure_round(bench: Bench, number: int) -> _Round:
     bench.say(f"large object, round {number}")
-    payload, streamer, port = bench.payload, bench.streamer, bench.ports[0]
+    payload, streamer, address = bench.payload, bench.streamer, bench.addresses[0]
     payload.fill(seed=100 + number)
     body = payload.original()
     limits = measure_stream_limits(payload, streamer, bench.folder)
     os.sync()
-    unique = streamer.put(port, f"/objects/unique-{number}", body)
-    duplicate = streamer.put(port, f"/objects/duplicate-{number}", body)
-    streamer.get(port, f"/objects/unique-{number}", body.size)
-    download = streamer.get(port, f"/objects/unique-{number}", body.size)
-    bench.require_same(port, f"/objects/duplicate-{number}", body)
+    unique = streamer.put(address, f"/objects/unique-{number}", body)
+    duplicate = streamer.put(address, f"/objects/duplicate-{number}", body)
+    streamer.get(address, f"/objects/unique-{number}", body.size)
+    download = streamer.get(address, f"/objects/unique-{number}", body.size)
+    bench.require_same(address, f"/objects/duplicate-{number}", body)
     return _Round(limits=limits, unique=unique, duplicate=duplicate, download=download)

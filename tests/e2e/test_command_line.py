@@ -172,7 +172,7 @@ def test_jobs_are_listed_shown_and_found_again_by_their_key(cluster: Cluster) ->
     assert first["id"] in [job["id"] for job in listed]
     assert {job["status"] for job in listed} == {"succeeded"}
     newest = cluster.replicator("jobs", "--limit", "1").stdout.decode().split("\t")
-    assert len(newest) == 10
+    assert len(newest) == 11
     shown = cluster.replicator("job", job_id)
     assert shown.returncode == 0
     assert b"1 verified" in shown.stdout or b"1 skipped" in shown.stdout

@@ -1,4 +1,4 @@
-"""What README.md says about versions and upkeep can be typed as it stands while `make up` runs."""
+"""What README.md says about jobs, versions and upkeep can be typed as it stands while `make up` runs."""
 
 import shlex
 import subprocess
@@ -63,6 +63,17 @@ def test_versions(cluster: Cluster, folder: Path) -> None:
         if line.startswith("replicator versions node1 notes.txt"):
             version = printed.splitlines()[-1].split("\t")[0]
     assert (folder / "old.txt").read_text() == "first draft\n"
+
+
+def test_jobs(cluster: Cluster, folder: Path) -> None:
+    httpx.put(f"{cluster.node1}/objects/{BUCKET}.bin", content=b"x", trust_env=False).raise_for_status()
+    job = ""
+    for line in block_with("replicator mirror"):
+        # Other tests have objects called 'demo'.
+        wanted = line.replace("--prefix demo", f"--prefix {BUCKET}").replace("JOB", job)
+        printed = typed(cluster, folder, wanted)
+        if line.startswith("replicator jobs"):
+            job = printed.split("\t")[0]
 
 
 def test_upkeep(cluster: Cluster, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Seeds that can be replayed, how long to go on, and a stage for pulls."""
+"""Seeds that can be replayed, how long to go on, a stage for pulls, and nodes to do harm to."""
 
 import os
 import random
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from replicator.testing.linked_cluster import LinkedCluster
+from replicator.testing.mesh import Mesh
 from replicator.testing.pull_stage import PullStage, pull_stage
 
 SEED = "REPLICATOR_TEST_SEED"
@@ -27,6 +29,28 @@ def rounds() -> int:
 
 
 @pytest.fixture(scope="module")
+def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinkedCluster]:
+    """Two nodes with a link that can be cut; a test leaves it whole and without limits."""
+    with LinkedCluster(tmp_path_factory.mktemp("linked")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PullStage]:
     with pull_stage(tmp_path_factory.mktemp("stage")) as stage:
         yield stage
+
+
+@pytest.fixture(scope="session")
+def _long_lived_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    with Mesh(tmp_path_factory.mktemp("mesh"), ["a", "b", "c", "d"]) as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def mesh(_long_lived_mesh: Mesh) -> Iterator[Mesh]:
+    """Four nodes, all well at the beginning of a test; what earlier tests stored is still there."""
+    _long_lived_mesh.mend()
+    yield _long_lived_mesh
+    _long_lived_mesh.mend()
+    _long_lived_mesh.require_calm()

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from replicator.testing.lying_source import LyingSource, cut, forge
+from replicator.testing.forgery import cut, forge
+from replicator.testing.lying_source import LyingSource
 from replicator.testing.oracle import Oracle, content_of, read_all
 from replicator.testing.processes import ServerProcess, node_process
 from replicator.testing.task_desk import TaskDesk

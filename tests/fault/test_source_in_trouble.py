@@ -4,18 +4,13 @@ The cases that wait run side by side.
 """
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from replicator.testing.lying_source import (
-    Forgery,
-    Lie,
-    Line,
-    LyingSource,
-    Step,
-    respond,
-    steps,
-)
+from replicator.testing.forgery import Forgery
+from replicator.testing.lies import Lie, Line, respond, steps
+from replicator.testing.lying_source import LyingSource, Step
 from replicator.testing.pull_stage import PullStage, honest
 
 
@@ -45,13 +40,14 @@ PASSING: dict[str, Lie] = {
         lambda line: line.drip(b"x" * 50_000),
     ),
 }
-STEPS: tuple[Step, ...] = ("offer", "fetch")
+STEPS: tuple[Step, ...] = ("offers", "fetch")
 
 
 def troubled(case: str, step: Step) -> tuple[str, Forgery]:
-    # A drip is given up when it falls below the least rate, so the less is asked for the sooner.
+    # A drip is given up when it falls below the least rate, so the less is asked for the sooner. Each source has a
+    # name of its own, or after a few of these it would be left alone.
     name = f"{case}, {step}"
-    return name, honest(name, 15_000)
+    return name, replace(honest(name, 15_000), node=f"source-{list(PASSING).index(case)}-{step}")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +71,6 @@ def test_a_source_in_trouble_fails_the_attempt_for_now(
     assert result.outcome == "failed"
     assert result.error is not None
     assert result.error.error_class == "transient", result.error
-    assert result.transfer.objects_failed == 1
 
 
 @pytest.mark.parametrize(
@@ -103,7 +98,7 @@ def test_an_object_that_is_not_there_fails_for_good(stage: PullStage) -> None:
     def lie(line: Line) -> None:
         line.send(problem("404 Not Found", "not-found"))
 
-    result = stage.pull("absent", honest("absent"), {"offer": lie})
+    result = stage.pull("absent", honest("absent"), {"offers": lie})
     assert result.error is not None
     assert (result.error.error_class, result.error.code) == ("permanent", "not-found")
     assert "as the source says" in result.error.message

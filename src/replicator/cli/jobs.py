@@ -1,24 +1,33 @@
-"""What `migrate`, `jobs` and `job` do."""
+"""What `migrate`, `mirror`, `verify`, `jobs` and `job` do."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from dataclasses import dataclass
+from typing import Literal
 
 from replicator.cli.exits import ExitCode
+from replicator.cli.following import follow
+from replicator.cli.job_objects import print_differences
+from replicator.cli.job_text import facts, plan_lines, root_lines, saved_line, summary
 from replicator.cli.output import Column, local_time, pages, print_json, print_listing
-from replicator.cli.progress import ProgressDisplay, Reading, progress_display
-from replicator.cli.units import bytes_text, duration_text, rate_text
+from replicator.cli.progress import progress_display
+from replicator.cli.selection import checked
+from replicator.cli.units import bytes_text, parse_optional_rate
 from replicator.client.control_plane import ControlPlaneClient
-from replicator.kernel.errors import Unavailable
-from replicator.kernel.names import NodeName, ObjectId
-from replicator.wire.jobs import TERMINAL_STATUSES, JobPage, JobStatus, JobView, MigrateRequest
+from replicator.wire.jobs import (
+    ChangeJob,
+    JobPage,
+    JobStatus,
+    JobView,
+    MigrateRequest,
+    MirrorRequest,
+    VerifyRequest,
+)
 
 PAGE_JOBS_MAX = 100
-POLL_SECONDS_MIN = 0.05
-POLL_SECONDS_MAX = 0.5
-PATIENCE_SECONDS = 60.0
+Command = Literal["pause", "resume", "retry", "cancel"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,30 +39,52 @@ class Asked:
     wait: bool
 
 
-async def migrate(asked: Asked, what: tuple[str, str, str], *, idempotency_key: str | None) -> int:
-    """Create a job for `what`: source, destination, object id."""
-    source, destination, object_id = what
-    request = MigrateRequest(
-        src_node=NodeName.parse(source),
-        dst_node=NodeName.parse(destination),
-        object_id=ObjectId.parse(object_id),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What is to become of a job, as it was written; a bandwidth of `none` takes the limit away."""
+
+    command: Command | None = None
+    priority: int | None = None
+    bandwidth: str | None = None
+
+    def message(self) -> ChangeJob | None:
+        """What is to be changed in place, if anything."""
+        fields: dict[str, int | None] = {} if self.priority is None else {"priority": self.priority}
+        if self.bandwidth is not None:
+            fields["bytes_per_second"] = parse_optional_rate(self.bandwidth)
+        return checked(ChangeJob, **fields) if fields else None
+
+
+async def submit(
+    asked: Asked,
+    request: MigrateRequest | MirrorRequest | VerifyRequest,
+    *,
+    idempotency_key: str | None,
+) -> int:
+    """Create the job that `request` asks for, and wait for its end if asked to."""
     async with ControlPlaneClient(asked.control_plane) as client:
-        job = await client.migrate(request, idempotency_key=idempotency_key)
+        match request:
+            case MigrateRequest():
+                job = await client.migrate(request, idempotency_key=idempotency_key)
+            case MirrorRequest():
+                job = await client.mirror(request, idempotency_key=idempotency_key)
+            case VerifyRequest():
+                job = await client.verify(request, idempotency_key=idempotency_key)
         if not asked.wait:
             _print_job(job, json_output=asked.json_output)
             return ExitCode.OK
         return await _wait(client, job, asked=asked, wanted="succeeded")
 
 
-async def show(asked: Asked, job_id: int, *, cancel: bool) -> int:
-    """Show one job, after cancelling it or following it to its end if asked to."""
+async def show(asked: Asked, job_id: int, change: Change) -> int:
+    """Show one job, after changing it or following it to its end if asked to."""
     async with ControlPlaneClient(asked.control_plane) as client:
-        job = await (client.cancel_job(job_id) if cancel else client.job(job_id))
+        job = await _changed(client, job_id, change)
         if not asked.wait:
             _print_job(job, json_output=asked.json_output)
             return ExitCode.OK
-        return await _wait(client, job, asked=asked, wanted="cancelled" if cancel else "succeeded")
+        wanted: JobStatus = "cancelled" if change.command == "cancel" else "succeeded"
+        return await _wait(client, job, asked=asked, wanted=wanted)
 
 
 async def ls(
@@ -74,59 +105,20 @@ async def ls(
         await print_listing(found, key="jobs", columns=_COLUMNS, json_output=json_output)
 
 
-async def follow(client: ControlPlaneClient, job: JobView, display: ProgressDisplay) -> JobView:
-    """Show `job` on `display` until it has ended; returns how it ended.
-
-    A control plane that does not answer is asked again for `PATIENCE_SECONDS`; then `Unavailable`.
-    """
-    display.show(reading_of(job))
-    wait_s = POLL_SECONDS_MIN
-    while job.status not in TERMINAL_STATUSES:
-        await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, POLL_SECONDS_MAX)
-        job = await _patiently(client, job, display)
-        display.show(reading_of(job))
-    return job
-
-
-def reading_of(job: JobView) -> Reading:
-    """A job's progress, for display."""
-    progress = job.progress
-    known = progress.bytes_logical > 0 or job.status in TERMINAL_STATUSES
-    return Reading(
-        done=progress.bytes_transferred + progress.bytes_deduplicated,
-        total=progress.bytes_logical if known else None,
-        deduplicated=progress.bytes_deduplicated,
-        rate=progress.rate_bytes_per_second,
-        remaining_s=progress.remaining_seconds,
-        state=job.status,
-        note=f"waiting for {job.waiting_for}" if job.waiting_for else "",
-    )
-
-
-def summary(job: JobView) -> str:
-    """A job in one line."""
-    if job.status not in TERMINAL_STATUSES:
-        waiting = f", waiting for {job.waiting_for}" if job.waiting_for else ""
-        return f"job {job.id} {job.status}: {job.object_id} from {job.src_node} to {job.dst_node}{waiting}"
-    if job.status != "succeeded":
-        reason = f": {job.error.message} ({job.error.code})" if job.error is not None else ""
-        return f"job {job.id} {job.status}{reason}"
-    progress = job.progress
-    text = (
-        f"job {job.id} succeeded: {job.object_id} is on {job.dst_node}; of {bytes_text(progress.bytes_logical)}, "
-        f"{bytes_text(progress.bytes_transferred)} were sent and "
-        f"{bytes_text(progress.bytes_deduplicated)} were there already"
-    )
-    seconds = seconds_of(job)
-    if not seconds:
-        return text
-    return f"{text}; {duration_text(seconds)}, {rate_text(progress.bytes_logical / seconds)}"
-
-
-def seconds_of(job: JobView) -> float | None:
-    """From its creation to its end; None while it lives."""
-    return None if job.finished_at is None else (job.finished_at - job.created_at).total_seconds()
+async def _changed(client: ControlPlaneClient, job_id: int, change: Change) -> JobView:
+    message = change.message()
+    job = None if message is None else await client.change_job(job_id, message)
+    match change.command:
+        case "pause":
+            return await client.pause_job(job_id)
+        case "resume":
+            return await client.resume_job(job_id)
+        case "retry":
+            return await client.retry_job(job_id)
+        case "cancel":
+            return await client.cancel_job(job_id)
+        case None:
+            return job or await client.job(job_id)
 
 
 async def _wait(client: ControlPlaneClient, job: JobView, *, asked: Asked, wanted: JobStatus) -> int:
@@ -144,26 +136,16 @@ async def _wait(client: ControlPlaneClient, job: JobView, *, asked: Asked, wante
     if asked.json_output:
         print_json(job)
     else:
-        print(summary(job), file=sys.stdout if job.status == wanted else sys.stderr)
+        await _print_end(client, job, wanted=wanted)
     return ExitCode.OK if job.status == wanted else ExitCode.JOB_NOT_SUCCEEDED
 
 
-async def _patiently(client: ControlPlaneClient, job: JobView, display: ProgressDisplay) -> JobView:
-    clock = asyncio.get_running_loop().time
-    give_up_s = clock() + PATIENCE_SECONDS
-    while True:
-        try:
-            return await client.job(job.id)
-        except Unavailable:
-            if clock() >= give_up_s:
-                raise
-        known = reading_of(job)
-        display.show(
-            Reading(
-                done=known.done, total=known.total, note="the control plane does not answer; asking again"
-            )
-        )
-        await asyncio.sleep(POLL_SECONDS_MAX)
+async def _print_end(client: ControlPlaneClient, job: JobView, *, wanted: JobStatus) -> None:
+    print(summary(job), file=sys.stdout if job.status == wanted or job.verdict else sys.stderr)
+    for line in (*root_lines(job), *plan_lines(job)):
+        print(line)
+    if job.verdict is not None and job.verdict.differences:
+        await print_differences(client, job)
 
 
 def _print_job(job: JobView, *, json_output: bool) -> None:
@@ -171,25 +153,12 @@ def _print_job(job: JobView, *, json_output: bool) -> None:
         print_json(job)
         return
     print(summary(job))
-    progress = job.progress
-    facts = {
-        "source": job.src_node,
-        "destination": job.dst_node,
-        "object": job.object_id,
-        "progress": str(reading_of(job)),
-        "objects": f"{progress.objects_planned} planned, {progress.objects_verified} verified, "
-        f"{progress.objects_skipped} skipped, {progress.objects_failed} failed",
-        "attempts": str(job.attempts),
-        "error": ""
-        if job.error is None
-        else f"{job.error.message} ({job.error.code}, {job.error.error_class})",
-        "created": local_time(job.created_at),
-        "started": "" if job.started_at is None else local_time(job.started_at),
-        "finished": "" if job.finished_at is None else local_time(job.finished_at),
-    }
-    for name, fact in facts.items():
+    for name, fact in facts(job).items():
         if fact:
             print(f"  {name:<12} {fact}")
+    for line in (*root_lines(job), *plan_lines(job), saved_line(job)):
+        if line:
+            print(line)
 
 
 _COLUMNS = (
@@ -197,10 +166,11 @@ _COLUMNS = (
     Column("status", lambda item: item.status),
     Column("from", lambda item: item.src_node),
     Column("to", lambda item: item.dst_node),
-    Column("object", lambda item: item.object_id),
+    Column("objects", lambda item: item.selection),
     Column("size", lambda item: item.progress.bytes_logical, bytes_text, right=True),
     Column("sent", lambda item: item.progress.bytes_transferred, bytes_text, right=True),
     Column("there already", lambda item: item.progress.bytes_deduplicated, bytes_text, right=True),
     Column("created", lambda item: item.created_at, local_time),
     Column("error", lambda item: None if item.error is None else item.error.code),
+    Column("kind", lambda item: f"{item.kind}{', dry run' if item.dry_run else ''}"),
 )

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from replicator import __version__
-from replicator.cli.commands import buckets, jobs, nodes, objects, processes, store, versions
+from replicator.cli.commands import (
+    buckets,
+    jobs,
+    limits,
+    nodes,
+    objects,
+    processes,
+    replication,
+    store,
+    versions,
+)
 from replicator.cli.exits import EXIT_CODES_HELP, leave
 from replicator.cli.options import CONTROL_PLANE_DEFAULT, CONTROL_PLANE_VARIABLE
 
@@ -24,9 +34,10 @@ _SERVERS = "Servers"
 _OBJECTS = "Objects"
 _REPLICATION = "Replication"
 _UPKEEP = "Upkeep"
-_TOP = ("put", "get", "ls", "rm", "versions", "cp", "migrate", "jobs", "job")
+_TOP = ("put", "get", "ls", "rm", "versions", "cp", "migrate", "mirror", "verify", "jobs", "job")
 _BELOW = {
     "nodes": ("register", "rm"),
+    "limits": ("node", "link"),
     "buckets": ("ls", "create", "set", "rm"),
     "store": ("stats", "segments", "gc", "compact", "explain", "scrub", "backup"),
 }
@@ -44,7 +55,10 @@ app.command(rich_help_panel=_OBJECTS)(versions.cp)
 app.add_typer(buckets.app, name="buckets", rich_help_panel=_OBJECTS)
 app.add_typer(store.app, name="store", rich_help_panel=_UPKEEP)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=_REPLICATION)
-app.command(rich_help_panel=_REPLICATION)(jobs.migrate)
+app.add_typer(limits.app, name="limits", rich_help_panel=_REPLICATION)
+app.command(rich_help_panel=_REPLICATION)(replication.migrate)
+app.command(rich_help_panel=_REPLICATION)(replication.mirror)
+app.command(rich_help_panel=_REPLICATION)(replication.verify)
 app.command(rich_help_panel=_REPLICATION)(jobs.jobs)
 app.command(rich_help_panel=_REPLICATION)(jobs.job)
 

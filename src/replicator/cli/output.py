@@ -37,6 +37,11 @@ def print_json(model: BaseModel) -> None:
     print(model.model_dump_json(by_alias=True, indent=2))
 
 
+def print_json_line(model: BaseModel) -> None:
+    """`model` as one line of JSON, at once: what follows may take its time."""
+    print(model.model_dump_json(by_alias=True), flush=True)
+
+
 async def pages(
     fetch: Callable[[str | None, int], Awaitable[SomePage]],
     *,

@@ -13,6 +13,7 @@ from replicator.cli.units import bytes_text, duration_text, rate_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+    from rich.text import Text
 
 LINE_EVERY_SECONDS = 5.0
 LINE_EVERY_FRACTION = 0.25
@@ -24,12 +25,16 @@ MonotonicSeconds = Callable[[], float]
 class Reading:
     """Where something stands. Bytes, bytes per second, seconds; None where unknown.
 
+    `done` is of `total`; of it, `deduplicated` was there already and `saved` was kept off the wire.
     `state` is one word that is news when it changes; `note` is a remark that may change all the time.
     """
 
     done: int
     total: int | None = None
     deduplicated: int = 0
+    saved: int = 0
+    objects_done: int = 0
+    objects_total: int = 0
     rate: float | None = None
     remaining_s: float | None = None
     state: str = ""
@@ -40,16 +45,46 @@ class Reading:
         """Part done, from 0 to 1; 0 while the total is unknown."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
+    @property
+    def pace(self) -> str:
+        """How far and how fast."""
+        return _joined(self.state, self._bytes, *self._speed, self.note)
+
+    @property
+    def account(self) -> str:
+        """How many objects, and what became of the bytes."""
+        return _joined(self._objects, *self._parts)
+
     def __str__(self) -> str:
-        parts = [
-            self.state,
-            bytes_text(self.done) + ("" if self.total is None else f" of {bytes_text(self.total)}"),
+        return _joined(self.state, self._objects, self._bytes, *self._parts, *self._speed, self.note)
+
+    @property
+    def _objects(self) -> str:
+        return f"{self.objects_done:,} of {self.objects_total:,} objects" if self.objects_total > 1 else ""
+
+    @property
+    def _bytes(self) -> str:
+        return bytes_text(self.done) + ("" if self.total is None else f" of {bytes_text(self.total)}")
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        sent = self.done - self.deduplicated - self.saved
+        return (
+            f"{bytes_text(sent)} sent" if 0 < sent < self.done else "",
+            f"{bytes_text(self.saved)} saved" if self.saved else "",
             f"{bytes_text(self.deduplicated)} there already" if self.deduplicated else "",
+        )
+
+    @property
+    def _speed(self) -> tuple[str, ...]:
+        return (
             rate_text(self.rate) if self.rate else "",
             f"{duration_text(self.remaining_s)} left" if self.remaining_s else "",
-            self.note,
-        ]
-        return ", ".join(part for part in parts if part)
+        )
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
 
 
 class ProgressDisplay(Protocol):
@@ -96,17 +131,19 @@ class Lines:
 
 
 class Bar:
-    """A bar on a terminal."""
+    """A bar on a terminal, and a line below it: both fit a narrow one."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
+    def __init__(self, progress: Progress, task: TaskID, below: Text) -> None:
         self._progress = progress
         self._task = task
+        self._below = below
 
     def show(self, reading: Reading) -> None:
         """Redraw."""
         self._progress.update(
-            self._task, completed=reading.done, total=reading.total or None, text=str(reading)
+            self._task, completed=reading.done, total=reading.total or None, text=reading.pace
         )
+        self._below.plain = reading.account
 
 
 @contextmanager
@@ -125,16 +162,23 @@ def progress_display(
 
 @contextmanager
 def _bar(title: str) -> Iterator[Bar]:
-    from rich.console import Console
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.text import Text
 
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=20),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield Bar(progress, progress.add_task(title, total=None, text=""))
+    progress, below = Progress(*columns), Text(overflow="ellipsis", no_wrap=True)
+
+    def drawn() -> Group:
+        return Group(progress, below) if below.plain else Group(progress)
+
+    with Live(get_renderable=drawn, console=Console(stderr=True), refresh_per_second=10):
+        yield Bar(progress, progress.add_task(title, total=None, text=""), below)
 
 
 class ByteCounter:

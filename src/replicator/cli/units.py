@@ -1,9 +1,22 @@
-"""Quantities as people read them. Decimal units: 1 MB is 10^6 bytes."""
+"""Quantities as people read and write them. Decimal units: 1 MB is 10^6 bytes, 1 MiB is 2^20."""
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
+
+from replicator.kernel.errors import InvalidRequest
+
 _STEP = 1000
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_BYTES_OF: dict[str, int] = {"": 1, "b": 1} | {
+    f"{letter}{infix}b": int(step**power)
+    for power, letter in enumerate("kmgtpe", start=1)
+    for infix, step in (("", _STEP), ("i", 1024))
+}
+_SECONDS_OF = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_QUANTITY = re.compile(r"(\d{1,20}(?:\.\d{1,20})?) ?([A-Za-z]*)", re.ASCII)
+_DURATION = re.compile(r"(?:\d{1,12}(?:\.\d{1,12})? ?[a-z]+ ?)+", re.ASCII)
 
 
 def bytes_text(count: float) -> str:
@@ -29,3 +42,31 @@ def duration_text(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def parse_bytes(text: str) -> int:
+    """`10MiB` as 10485760; raises `InvalidRequest`."""
+    found = _QUANTITY.fullmatch(text.strip())
+    unit = None if found is None else _BYTES_OF.get(found[2].lower())
+    if found is None or unit is None:
+        raise InvalidRequest(f"'{text}' is no size: write it like 4096, 64kB, 1.5GB or 10MiB")
+    return round(Fraction(found[1]) * unit)
+
+
+def parse_rate(text: str) -> int:
+    """`10MiB` or `10MiB/s` as 10485760 bytes a second; raises `InvalidRequest`."""
+    return parse_bytes(text.strip().removesuffix("/s"))
+
+
+def parse_optional_rate(text: str) -> int | None:
+    """As `parse_rate`; None for `none`."""
+    return None if text.strip().lower() == "none" else parse_rate(text)
+
+
+def parse_duration(text: str) -> int:
+    """`1d12h` as 129600 seconds; raises `InvalidRequest`."""
+    written = text.strip().lower()
+    parts = _QUANTITY.findall(written) if _DURATION.fullmatch(written) else []
+    if not parts or any(unit not in _SECONDS_OF for _, unit in parts):
+        raise InvalidRequest(f"'{text}' is no duration: write it like 90s, 30m, 12h, 7d, 2w or 1d12h")
+    return round(sum(Fraction(number) * _SECONDS_OF[unit] for number, unit in parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Self
 from urllib.parse import quote
 
@@ -9,8 +10,22 @@ import httpx
 from pydantic import HttpUrl
 
 from replicator.client.endpoint import Deadlines, Endpoint
-from replicator.wire.jobs import JobPage, JobStatus, JobView, MigrateRequest
-from replicator.wire.nodes import NodePage, NodeView, RegisterNode
+from replicator.client.job_events import PATIENCE_SECONDS, Told, job_events
+from replicator.wire.jobs import (
+    ChangeJob,
+    JobKind,
+    JobObjectPage,
+    JobPage,
+    JobStatus,
+    JobView,
+    MigrateRequest,
+    MirrorRequest,
+    Outcome,
+    VerifyRequest,
+)
+from replicator.wire.nodes import LinkLimit, LinkPage, LinkView, NodeLimits, NodePage, NodeView, RegisterNode
+
+CSV_BLOCK_BYTES = 64 * 1024
 
 
 class ControlPlaneClient:
@@ -53,10 +68,15 @@ class ControlPlaneClient:
 
     async def migrate(self, request: MigrateRequest, *, idempotency_key: str | None = None) -> JobView:
         """Create a job, or find the one that the same key and request created before."""
-        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        return await self._endpoint.call(
-            "POST", "/jobs/migrate", answer=JobView, headers=headers, message=request
-        )
+        return await self._submit("migrate", request, idempotency_key)
+
+    async def mirror(self, request: MirrorRequest, *, idempotency_key: str | None = None) -> JobView:
+        """Create a job, or find the one that the same key and request created before."""
+        return await self._submit("mirror", request, idempotency_key)
+
+    async def verify(self, request: VerifyRequest, *, idempotency_key: str | None = None) -> JobView:
+        """Create a job, or find the one that the same key and request created before."""
+        return await self._submit("verify", request, idempotency_key)
 
     async def job(self, job_id: int) -> JobView:
         """The job, or `NotFound`."""
@@ -73,9 +93,104 @@ class ControlPlaneClient:
         """Ask a live job to stop; it is `cancelled` once its node has."""
         return await self._endpoint.call("POST", f"/jobs/{job_id}/cancel", answer=JobView)
 
+    async def pause_job(self, job_id: int) -> JobView:
+        """Begin no more of a live job until it is resumed."""
+        return await self._endpoint.call("POST", f"/jobs/{job_id}/pause", answer=JobView)
+
+    async def resume_job(self, job_id: int) -> JobView:
+        """Let a paused job go on."""
+        return await self._endpoint.call("POST", f"/jobs/{job_id}/resume", answer=JobView)
+
+    async def retry_job(self, job_id: int) -> JobView:
+        """Try again what failed of a job that has ended, and nothing else."""
+        return await self._endpoint.call("POST", f"/jobs/{job_id}/retry", answer=JobView)
+
+    async def change_job(self, job_id: int, change: ChangeJob) -> JobView:
+        """Change what `change` sets: a limit that it sets to None is taken away."""
+        return await self._endpoint.call("PATCH", f"/jobs/{job_id}", answer=JobView, message=change)
+
+    async def job_objects(
+        self, job_id: int, *, cursor: str | None = None, limit: int, outcome: Outcome | None = None
+    ) -> JobObjectPage:
+        """At most `limit` objects of the job, in the order they were found."""
+        params = _page(cursor, limit) | _outcome(outcome)
+        return await self._endpoint.call(
+            "GET", f"/jobs/{job_id}/objects", answer=JobObjectPage, params=params
+        )
+
+    async def job_objects_csv(
+        self, job_id: int, *, outcome: Outcome | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Every object of the job as CSV with a line of titles, in blocks."""
+        params = {"format": "csv"} | _outcome(outcome)
+        async with self._endpoint.download(f"/jobs/{job_id}/objects", params=params) as response:
+            async for block in self._endpoint.blocks(response, block_bytes=CSV_BLOCK_BYTES):
+                yield block
+
+    def job_events(
+        self, job_id: int, *, after: int = 0, patience_s: float = PATIENCE_SECONDS
+    ) -> AsyncGenerator[Told, None]:
+        """What has happened to the job behind event `after` and what happens, until it has ended.
+
+        Also the job itself, where it has changed. A lost connection is made anew where it was lost; after
+        `patience_s` seconds without one the error travels.
+        """
+        return job_events(self._endpoint, job_id, after=after, patience_s=patience_s)
+
+    async def node_limits(self, name: str) -> NodeLimits:
+        """What the node is held to."""
+        return await self._endpoint.call("GET", f"{_node_path(name)}/limits", answer=NodeLimits)
+
+    async def limit_node(self, name: str, limits: NodeLimits) -> NodeLimits:
+        """Replace what the node is held to."""
+        return await self._endpoint.call(
+            "PUT", f"{_node_path(name)}/limits", answer=NodeLimits, message=limits
+        )
+
+    async def unlimit_node(self, name: str) -> None:
+        """Take the node's limits away."""
+        await self._endpoint.command("DELETE", f"{_node_path(name)}/limits")
+
+    async def links(self, *, cursor: str | None = None, limit: int) -> LinkPage:
+        """At most `limit` links that are limited, by source and destination."""
+        return await self._endpoint.call("GET", "/links", answer=LinkPage, params=_page(cursor, limit))
+
+    async def link(self, source: str, destination: str) -> LinkView:
+        """The limit of a link, or `NotFound`."""
+        return await self._endpoint.call("GET", _link_path(source, destination), answer=LinkView)
+
+    async def limit_link(self, source: str, destination: str, limit: LinkLimit) -> LinkView:
+        """Replace the limit of a link."""
+        return await self._endpoint.call(
+            "PUT", _link_path(source, destination), answer=LinkView, message=limit
+        )
+
+    async def unlimit_link(self, source: str, destination: str) -> None:
+        """Take the limit of a link away; `NotFound` where there is none."""
+        await self._endpoint.command("DELETE", _link_path(source, destination))
+
+    async def _submit(
+        self,
+        kind: JobKind,
+        request: MigrateRequest | MirrorRequest | VerifyRequest,
+        idempotency_key: str | None,
+    ) -> JobView:
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        return await self._endpoint.call(
+            "POST", f"/jobs/{kind}", answer=JobView, headers=headers, message=request
+        )
+
 
 def _node_path(name: str) -> str:
     return f"/nodes/{quote(name, safe='')}"
+
+
+def _link_path(source: str, destination: str) -> str:
+    return f"/links/{quote(source, safe='')}/{quote(destination, safe='')}"
+
+
+def _outcome(outcome: Outcome | None) -> dict[str, str | int]:
+    return {} if outcome is None else {"outcome": outcome}
 
 
 def _page(cursor: str | None, limit: int) -> dict[str, str | int]:

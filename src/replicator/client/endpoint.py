@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -116,13 +116,24 @@ class Endpoint:
             return self._decoded(answer, await self._read(response))
 
     @asynccontextmanager
-    async def download(self, path: str) -> AsyncIterator[httpx.Response]:
+    async def download(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[httpx.Response]:
         """`GET` a body of any length; read it with `blocks`."""
-        async with self._sent(self._request("GET", path)) as response:
+        async with self._sent(self._request("GET", path, params=params, headers=headers)) as response:
             yield response
 
-    async def blocks(self, response: httpx.Response, *, block_bytes: int) -> AsyncIterator[bytes]:
-        """The body of a download. Ends only when all of it has come, as its Content-Length says."""
+    async def blocks(
+        self, response: httpx.Response, *, block_bytes: int | None
+    ) -> AsyncGenerator[bytes, None]:
+        """The body of a download, with `block_bytes` None as it comes.
+
+        Ends only when all of it has come, as its Content-Length says.
+        """
         try:
             async for block in response.aiter_raw(block_bytes):
                 yield block

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from replicator.control_plane.metrics import Metrics
 from replicator.control_plane.ports import Event
@@ -43,6 +44,16 @@ class Wakeups:
         """Whether somebody waits for `topic` just now."""
         return topic in self._waiting
 
+    @contextmanager
+    def watching(self, topic: str) -> Iterator[asyncio.Event]:
+        """An event that is set by every `wake` of `topic` while the context lasts, and by `close`."""
+        woken = asyncio.Event()
+        self._waiting[topic].add(woken)
+        try:
+            yield woken
+        finally:
+            self._forget(topic, woken)
+
     def close(self) -> None:
         """From now on nobody waits: the process is about to end."""
         self.closed = True
@@ -61,9 +72,12 @@ class Wakeups:
         except TimeoutError:
             return
         finally:
-            self._waiting[topic].discard(woken)
-            if not self._waiting[topic]:
-                del self._waiting[topic]
+            self._forget(topic, woken)
+
+    def _forget(self, topic: str, woken: asyncio.Event) -> None:
+        self._waiting[topic].discard(woken)
+        if not self._waiting[topic]:
+            del self._waiting[topic]
 
 
 class Publisher:
@@ -79,5 +93,5 @@ class Publisher:
         for event in events:
             getattr(self._log, event.level)(event.name, **event.fields)
             self._metrics.count(event.name)
-            if event.wakes is not None:
-                self._wakeups.wake(event.wakes)
+            for topic in event.wakes:
+                self._wakeups.wake(topic)

@@ -27,8 +27,11 @@ from replicator.control_plane.join import HttpJoiner
 from replicator.control_plane.metrics import Metrics
 from replicator.control_plane.ports import Joiner
 from replicator.control_plane.scheduler.loop import Scheduler
+from replicator.control_plane.services.events import Events
 from replicator.control_plane.services.jobs import Jobs
+from replicator.control_plane.services.limits import Limits
 from replicator.control_plane.services.link import Link
+from replicator.control_plane.services.objects import Objects
 from replicator.control_plane.services.registry import Registry
 from replicator.control_plane.services.sessions import Terms
 from replicator.control_plane.settings import Settings
@@ -96,6 +99,9 @@ def open_control_plane(settings: Settings, around: Surroundings) -> ControlPlane
     services = Services(
         registry=registry,
         jobs=Jobs(database=timed),
+        objects=Objects(database=timed),
+        events=Events(database=timed, wakeups=wakeups, streams_max=settings.event_streams_max),
+        limits=Limits(database=timed),
         link=link,
         database=timed,
         metrics=metrics,

@@ -24,6 +24,7 @@ class Population:
     tasks: Mapping[str, int]
     nodes: int
     nodes_connected: int
+    event_streams: int = 0
 
 
 class Metrics:
@@ -37,6 +38,9 @@ class Metrics:
             "replicator_tasks", "Tasks that have not ended.", ["state"], registry=self.registry
         )
         self._nodes = Gauge("replicator_nodes", "Nodes.", ["status"], registry=self.registry)
+        self._event_streams = Gauge(
+            "replicator_event_streams", "Streams of job events that are open.", registry=self.registry
+        )
         self._happened = {
             "task": self._counter("replicator_task_transitions", "Tasks that went into a state.", "state"),
             "job": self._counter("replicator_job_transitions", "Jobs that went into a state.", "state"),
@@ -45,6 +49,11 @@ class Metrics:
         }
         self._refused = Counter(
             "replicator_results_refused", "Results refused as stale.", registry=self.registry
+        )
+        self._corrupt = Counter(
+            "replicator_corrupt_sources",
+            "Damaged chunks at sources, as destinations report them.",
+            registry=self.registry,
         )
         self._polls = Histogram(
             "replicator_poll_seconds",
@@ -71,7 +80,9 @@ class Metrics:
         what, _, how = event.partition(".")
         if event == "result.refused":
             self._refused.inc()
-        elif what in self._happened:
+        elif event == "source.corrupt":
+            self._corrupt.inc()
+        elif what in self._happened and event != "job.changed":
             self._happened[what].labels(how).inc()
 
     def committed(self, units: int) -> None:
@@ -105,6 +116,7 @@ class Metrics:
                 self._tasks.labels(task_state).set(population.tasks.get(task_state, 0))
         self._nodes.labels("connected").set(population.nodes_connected)
         self._nodes.labels("disconnected").set(population.nodes - population.nodes_connected)
+        self._event_streams.set(population.event_streams)
 
     def _counter(self, name: str, text: str, label: str) -> Counter:
         return Counter(name, text, [label], registry=self.registry)

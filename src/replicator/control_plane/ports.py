@@ -6,26 +6,40 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
-from replicator.control_plane.domain.job import Job, JobState, MigrateSpec
+from pydantic import JsonValue
+
+from replicator.control_plane.domain.job import Job, JobState
+from replicator.control_plane.domain.job_event import JobEvent
 from replicator.control_plane.domain.lease import Session
+from replicator.control_plane.domain.limits import LinkLimit, NodeLimits
 from replicator.control_plane.domain.node import Node
+from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
 from replicator.control_plane.domain.task import Task
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import ErrorInfo, Transfer
 
 Answer = TypeVar("Answer")
 
+SCHEDULER_TOPIC = "*scheduler*"
+"""Woken when there is something to plan. No node can have that name."""
+_JOB_TOPICS = 1024
+
+
+def job_topic(job_id: int) -> str:
+    """Woken when something has happened to the job, and sometimes for another: the topics are bounded."""
+    return f"*job-{job_id % _JOB_TOPICS}*"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened, told once its transaction is durable: logged, counted, and `wakes` woken.
 
-    `name` is `what.how`.
+    `name` is `what.how`; `wakes` are topics: names of nodes, `SCHEDULER_TOPIC`, `job_topic`.
     """
 
     name: str
     fields: Mapping[str, Any] = field(default_factory=dict)
-    wakes: str | None = None
+    wakes: Sequence[str] = ()
     level: Literal["debug", "info", "warning"] = "info"
 
 
@@ -58,6 +72,10 @@ class NodeRecords(Protocol):
 
     def next_join_ms(self) -> int | None:
         """When the next node is due to be told."""
+        ...
+
+    def connected(self, *, limit: int) -> Sequence[Node]:
+        """At most `limit` nodes that have a session, by name."""
         ...
 
     def connected_count(self) -> int:
@@ -104,8 +122,8 @@ class SessionRecords(Protocol):
 class JobRecords(Protocol):
     """Jobs, keyed by an id that grows from 1 and is never given twice."""
 
-    def add(self, spec: MigrateSpec, *, idempotency_key: str | None, fingerprint: str, now_ms: int) -> Job:
-        """A new job, queued."""
+    def add(self, job: Job) -> Job:
+        """The job under a new id, whatever its own is."""
         ...
 
     def get(self, job_id: int) -> Job | None:
@@ -125,7 +143,15 @@ class JobRecords(Protocol):
         ...
 
     def to_plan(self, *, limit: int) -> Sequence[Job]:
-        """Jobs that are being planned, then those that are queued, oldest first."""
+        """Jobs that the planner is to look at, those of the highest priority first, then the oldest."""
+        ...
+
+    def dry_run_before(self, job: Job) -> Job | None:
+        """The latest dry run of the same plan that was submitted before `job` and has succeeded."""
+        ...
+
+    def limits_to(self, node: NodeName, *, limit: int) -> Mapping[int, int]:
+        """Bytes a second of at most `limit` live jobs to `node` that have a limit, by id."""
         ...
 
     def live_of_node(self, name: NodeName, *, limit: int) -> Sequence[int]:
@@ -140,8 +166,8 @@ class JobRecords(Protocol):
 class TaskRecords(Protocol):
     """Tasks, keyed by id. Every list is bounded and found by an index of its own."""
 
-    def add(self, job_id: int, spec: MigrateSpec, *, now_ms: int) -> Task:
-        """A new task, ready."""
+    def add(self, task: Task) -> Task:
+        """The task under a new id, whatever its own is."""
         ...
 
     def get(self, task_id: int) -> Task | None:
@@ -150,6 +176,10 @@ class TaskRecords(Protocol):
 
     def put(self, task: Task) -> None:
         """Replaces the task of that id."""
+        ...
+
+    def set_priority(self, job_id: int, priority: int) -> None:
+        """The job's tasks that have not ended are claimed in the order of `priority` from now on."""
         ...
 
     def live_of_jobs(self, job_ids: Sequence[int]) -> Sequence[Task]:
@@ -161,11 +191,11 @@ class TaskRecords(Protocol):
         ...
 
     def ready(self, node: NodeName, *, limit: int) -> Sequence[Task]:
-        """Tasks that `node` may claim, longest ready first."""
+        """Tasks that `node` may claim: those of the highest priority first, then the longest ready."""
         ...
 
     def ready_before(self, node: NodeName, *, ready_at_ms: int, limit: int) -> Sequence[Task]:
-        """Those that have been ready since that moment or longer."""
+        """Those that have been ready since that moment or longer, the longest first."""
         ...
 
     def parked_for(self, node: NodeName, *, limit: int) -> Sequence[Task]:
@@ -226,6 +256,84 @@ class AttemptRecords(Protocol):
         ...
 
 
+class ObjectRows(Protocol):
+    """Objects of jobs, keyed by job and row. Every list is in the order of rows and bounded by its caller."""
+
+    def add_many(self, rows: Sequence[ObjectRow]) -> None:
+        """New rows; their ids must follow those that their jobs have."""
+        ...
+
+    def put_many(self, rows: Sequence[ObjectRow]) -> None:
+        """Replaces the rows of those jobs and ids."""
+        ...
+
+    def page(
+        self, job_id: int, *, after_row: int, limit: int, outcome: Outcome | None = None
+    ) -> Sequence[ObjectRow]:
+        """At most `limit` rows of a job that follow `after_row`, of that outcome or of any."""
+        ...
+
+    def pending_of(self, task: Task) -> Sequence[ObjectRow]:
+        """The rows that `task` has still to deal with; a task has few."""
+        ...
+
+    def unassigned(self, job_id: int, *, action: Action, limit: int) -> Sequence[ObjectRow]:
+        """The first pending rows of a job that no task is to deal with."""
+        ...
+
+    def count_attempt(self, task: Task) -> None:
+        """The rows that `task` has still to deal with are part of one attempt more."""
+        ...
+
+    def holders(self, manifests: Sequence[str], *, limit: int) -> Sequence[NodeName]:
+        """At most `limit` nodes to which some job has brought one of `manifests`; a hint, not a promise."""
+        ...
+
+
+class EventRecords(Protocol):
+    """What happened to jobs, keyed by job and event. The latest `EVENTS_MAX` of each job are kept."""
+
+    def append(self, job_id: int, name: str, *fields: Mapping[str, JsonValue]) -> None:
+        """An event called `name` for each of `fields`, now."""
+        ...
+
+    def after(self, job_id: int, *, event_id: int, limit: int) -> Sequence[JobEvent]:
+        """At most `limit` events of a job that follow `event_id` (0 for the first), in their order."""
+        ...
+
+
+class LimitRecords(Protocol):
+    """Bandwidth limits of nodes and links. Those of a node that is removed go with it."""
+
+    def of_node(self, node: NodeName) -> NodeLimits:
+        """The node's own; without any where none were set."""
+        ...
+
+    def of_nodes(self, nodes: frozenset[NodeName]) -> Mapping[NodeName, NodeLimits]:
+        """Those of `nodes` that have any."""
+        ...
+
+    def set_node(self, node: NodeName, limits: NodeLimits) -> None:
+        """Replaces the node's own. The node must be known."""
+        ...
+
+    def link(self, *, src_node: NodeName, dst_node: NodeName) -> LinkLimit | None:
+        """The limit of a link, if it has one."""
+        ...
+
+    def links_to(self, node: NodeName, *, limit: int) -> Sequence[LinkLimit]:
+        """At most `limit` links into `node` that are limited, by source."""
+        ...
+
+    def links(self, *, after: tuple[str, str], limit: int) -> Sequence[LinkLimit]:
+        """At most `limit` links that are limited and follow `after`, by source and destination."""
+        ...
+
+    def set_link(self, *, src_node: NodeName, dst_node: NodeName, bytes_per_s: int | None) -> None:
+        """Replaces the limit of a link; None removes it. Both nodes must be known."""
+        ...
+
+
 class Unit(Protocol):
     """The records as one transaction sees them.
 
@@ -266,6 +374,21 @@ class Unit(Protocol):
     @property
     def attempts(self) -> AttemptRecords:
         """The attempts."""
+        ...
+
+    @property
+    def objects(self) -> ObjectRows:
+        """The objects of jobs."""
+        ...
+
+    @property
+    def events(self) -> EventRecords:
+        """What happened to jobs."""
+        ...
+
+    @property
+    def limits(self) -> LimitRecords:
+        """Bandwidth limits."""
         ...
 
     def note(self, event: Event) -> None:

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
         le=31_536_000,
         description="Seconds a task waits for an unreachable node before it fails.",
     )
+    event_streams_max: int = Field(
+        256, ge=1, le=10_000, description="Streams of job events that may be open; more are answered 503."
+    )
     page_items_default: int = Field(100, ge=1, le=10_000, description="Items in a page of a list.")
     page_items_max: int = Field(1000, ge=1, le=10_000, description="Items in a page of a list, at most.")
     log_level: LogLevel = Field(

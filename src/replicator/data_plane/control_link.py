@@ -13,6 +13,7 @@ import random
 from replicator import __version__
 from replicator.client.sessions import SessionClient
 from replicator.data_plane.metrics import NodeMetrics
+from replicator.data_plane.replication.rate import Pacer
 from replicator.data_plane.replication.runner import TaskRunner
 from replicator.kernel.errors import Conflict, Fenced, NotFound, ReplicatorError
 from replicator.runtime.logging import get_logger
@@ -28,6 +29,7 @@ from replicator.wire.sessions import (
 
 log = get_logger()
 PROGRESS_SECONDS = 1.0
+RESULTS_BYTES_MAX = 3 * 1024 * 1024
 _RETRY_SECONDS_MAX = 15.0
 
 
@@ -35,7 +37,9 @@ class ControlLink:
     """Keeps a session with one control plane.
 
     Args:
+        rpc_url: of the gRPC service of this node, if it has one.
         fixed_url: the control plane this node was told to join at its start; no other is accepted.
+        pacer: hears the limits that the control plane sets.
         rng: spreads the retries of many nodes.
     """
 
@@ -45,15 +49,19 @@ class ControlLink:
         node: str,
         boot_id: str,
         base_url: str,
+        rpc_url: str | None,
         fixed_url: str | None,
         metrics: NodeMetrics,
+        pacer: Pacer,
         rng: random.Random,
     ) -> None:
         self._node = node
         self._boot_id = boot_id
         self._base_url = base_url
+        self._rpc_url = rpc_url
         self._fixed_url = fixed_url
         self._metrics = metrics
+        self._pacer = pacer
         self._rng = rng
         self._url = fixed_url
         self._told = asyncio.Event()
@@ -122,13 +130,14 @@ class ControlLink:
             return
 
     async def _hold_session(self, client: SessionClient, runner: TaskRunner) -> None:
-        results = runner.results(RESULTS_MAX)
+        results = runner.results(RESULTS_MAX, bytes_max=RESULTS_BYTES_MAX)
         session = await client.open(
             OpenSession.model_validate(
                 {
                     "node": self._node,
                     "boot_id": self._boot_id,
                     "base_url": self._base_url,
+                    "rpc_url": self._rpc_url,
                     "release": __version__,
                     "results": results,
                 }
@@ -145,7 +154,7 @@ class ControlLink:
     async def _poll(self, client: SessionClient, session: SessionOpened, runner: TaskRunner) -> None:
         self._result_ready.clear()
         running = runner.progress()
-        results = runner.results(RESULTS_MAX)
+        results = runner.results(RESULTS_MAX, bytes_max=RESULTS_BYTES_MAX)
         message = Poll(
             boot_id=self._boot_id,
             wait_seconds=0 if results else PROGRESS_SECONDS if running else session.poll_seconds,
@@ -164,6 +173,7 @@ class ControlLink:
             polling.cancel()
             interrupted.cancel()
             await asyncio.wait([polling, interrupted])
+        self._pacer.set_limits(reply.limits)
         for ref in reply.cancel:
             runner.cancel(ref)
         for ref in reply.abandon:

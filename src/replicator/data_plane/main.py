@@ -7,22 +7,33 @@ import concurrent.futures
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from fastapi import FastAPI
 
 from replicator.data_plane.api.app import NodeApp
+from replicator.data_plane.api.replication import replication_routes
 from replicator.data_plane.api.rest import make_rest
+from replicator.data_plane.api.rpc import RpcServer
 from replicator.data_plane.api.stall import Patience, StallWatch
 from replicator.data_plane.control_link import ControlLink
 from replicator.data_plane.metrics import NodeMetrics
 from replicator.data_plane.objects.blocks import BlockBudget
 from replicator.data_plane.objects.service import ObjectService
 from replicator.data_plane.ports import Store
-from replicator.data_plane.replication.http_peer import HttpPeer
+from replicator.data_plane.replication.engine import Engine, PullBounds
+from replicator.data_plane.replication.links import Links
+from replicator.data_plane.replication.opening import peer_opener
+from replicator.data_plane.replication.pull import Pull
+from replicator.data_plane.replication.rate import Pacer
+from replicator.data_plane.replication.removal import RemoveRun
 from replicator.data_plane.replication.runner import TaskRunner
+from replicator.data_plane.replication.serving import Serving
+from replicator.data_plane.replication.survey import SurveyRun
+from replicator.data_plane.replication.work import BeginWork
 from replicator.data_plane.settings import NodeSettings
 from replicator.data_plane.settling import LoopSettler
 from replicator.data_plane.storage.backup import Backups
@@ -34,13 +45,14 @@ from replicator.data_plane.storage.upkeep import StoreUpkeep, UpkeepPolicy
 from replicator.data_plane.upkeep import Upkeep
 from replicator.kernel.chunker import require_native_chunker
 from replicator.kernel.errors import ReplicatorError, StoreFailed, Unavailable
+from replicator.kernel.names import NodeName
 from replicator.runtime.admission import Admission, ConnectionLimits
 from replicator.runtime.bootstrap import raise_open_files_limit, tune_collector, tune_malloc
 from replicator.runtime.clock import SystemClock
 from replicator.runtime.logging import configure_logging, get_logger
 from replicator.runtime.server import bind, serve
 from replicator.runtime.settings_command import settings_command
-from replicator.wire.sessions import JoinReply, JoinRequest
+from replicator.wire.sessions import JoinReply, JoinRequest, RateLimits
 
 log = get_logger()
 
@@ -53,11 +65,12 @@ class Node:
         self._store = store
         self._metrics = metrics
         self._link: ControlLink | None = None
+        self._pacer = Pacer(SystemClock())
+        self._serving = Serving(store, node=NodeName(settings.name), clock=SystemClock())
+        self.rpc = _rpc(settings, self._serving, self._pacer, metrics)
         self.failed = False
         self._budget = BlockBudget(settings.buffer_bytes_max, wait_s=settings.transfer_wait_s)
-        self._stalls = StallWatch(
-            Patience(timeout_s=settings.stall_timeout_s, body_bytes_per_s_min=settings.body_bytes_per_s_min)
-        )
+        self._stalls = StallWatch(_patience(settings))
         rest = make_rest(
             name=settings.name,
             store=store,
@@ -81,41 +94,72 @@ class Node:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        settings, clock = self._settings, SystemClock()
+        settings = self._settings
         boot_id = secrets.token_hex(8)
         self._link = ControlLink(
             node=settings.name,
             boot_id=boot_id,
             base_url=settings.reachable_at,
+            rpc_url=settings.rpc_reachable_at,
             fixed_url=str(settings.control_plane_url).rstrip("/") if settings.control_plane_url else None,
             metrics=self._metrics,
+            pacer=self._pacer,
             rng=random.Random(),  # noqa: S311  (spreads retries)
         )
         runner = TaskRunner(
             self._store,
             boot_id=boot_id,
-            open_peer=lambda url: HttpPeer(url, timeout_s=settings.peer_timeout_s, clock=clock),
-            pulls_max=settings.pulls_max,
+            begin=self._work(),
+            tasks_max=settings.pulls_max,
             metrics=self._metrics,
-            clock=clock,
             on_result=self._link.result_ready,
         )
-        with concurrent.futures.ThreadPoolExecutor(settings.threads, "store") as threads:
-            self.app.attach(
-                ObjectService(self._store, LoopSettler(asyncio.get_running_loop()), threads, self._budget)
-            )
+        with (
+            concurrent.futures.ThreadPoolExecutor(settings.threads, "store") as threads,
+            self._attached(threads),
+        ):
             async with asyncio.TaskGroup() as group:
                 background = [
                     group.create_task(self._watched(self._link.run(runner))),
                     group.create_task(self._watched(self._stalls.run())),
+                    group.create_task(self._watched(self._serving.pins.run())),
                 ]
-                log.info("node.ready", url=settings.reachable_at, boot_id=boot_id)
+                log.info(
+                    "node.ready",
+                    url=settings.reachable_at,
+                    rpc_url=settings.rpc_reachable_at,
+                    boot_id=boot_id,
+                )
                 try:
                     yield
                 finally:
                     for task in background:
                         task.cancel()
                     await runner.close()
+
+    def _work(self) -> BeginWork:
+        engine = _engine(self._settings, self._store, self._pacer)
+        folder = str(self._settings.data_dir)
+        return {
+            "pull": lambda task: Pull(task, engine),
+            "survey": lambda task: SurveyRun(task, engine, own=self._serving, folder=folder),
+            "remove": lambda task: RemoveRun(task, engine),
+        }
+
+    @contextmanager
+    def _attached(self, threads: concurrent.futures.Executor) -> Iterator[None]:
+        """Serve clients and, unless they are to use gRPC, other nodes."""
+        settler = LoopSettler(asyncio.get_running_loop())
+        service = ObjectService(self._store, settler, threads, self._budget)
+        with replication_routes(self._serving, service, pacer=self._pacer) as other_nodes:
+            self.app.attach(service, None if self._settings.serve == "grpc" else other_nodes)
+            yield
+
+    def stopping(self) -> None:
+        """Requests in progress end soon from here on."""
+        self._pacer.set_limits(RateLimits())
+        if self.rpc is not None:
+            self.rpc.begin_stop()
 
     async def _watched(self, duty: Coroutine[Any, Any, None]) -> None:
         try:
@@ -141,7 +185,13 @@ def run(settings: NodeSettings) -> None:
     require_native_chunker()
     configure_logging(level=settings.log_level, style=settings.log_format, process="node", node=settings.name)
     listener = bind(settings.host, settings.port)
-    settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    rpc_listener = _bind_rpc(settings)
+    settings = settings.model_copy(
+        update={
+            "port": listener.getsockname()[1],
+            "rpc_port": rpc_listener and rpc_listener.getsockname()[1],
+        }
+    )
     metrics = NodeMetrics()
     opened = _open(settings, metrics)
     tune_collector()
@@ -154,13 +204,65 @@ def run(settings: NodeSettings) -> None:
     node = Node(settings, opened.store, upkeep, metrics)
     upkeep.start(on_broken=broke)
     try:
-        serve(node.app, listener, admission=_admission(settings, open_files_max, metrics))
+        if node.rpc is not None and rpc_listener is not None:
+            node.rpc.start(rpc_listener)
+        admission = _admission(settings, open_files_max, metrics)
+        serve(node.app, listener, admission=admission, on_stop=node.stopping)
     finally:
+        node.stopping()
+        if node.rpc is not None:
+            node.rpc.close()
         upkeep.stop()
         opened.close()
     log.info("node.stopped")
     if node.failed:
         raise ReplicatorError("a part of the node broke; the log says why")
+
+
+def _bind_rpc(settings: NodeSettings) -> socket.socket | None:
+    port = settings.rpc_listens_on
+    return None if port is None else bind(settings.host, port, option="--rpc-port")
+
+
+def _rpc(settings: NodeSettings, serving: Serving, pacer: Pacer, metrics: NodeMetrics) -> RpcServer | None:
+    if settings.rpc_listens_on is None:
+        return None
+    return RpcServer(
+        serving,
+        patience=_patience(settings),
+        requests_max=settings.rpc_requests_max,
+        pacer=pacer,
+        metrics=metrics,
+        clock=SystemClock(),
+    )
+
+
+def _patience(settings: NodeSettings) -> Patience:
+    return Patience(timeout_s=settings.stall_timeout_s, body_bytes_per_s_min=settings.body_bytes_per_s_min)
+
+
+def _engine(settings: NodeSettings, store: Store, pacer: Pacer) -> Engine:
+    clock = SystemClock()
+    rng = random.Random()  # noqa: S311  (spreads retries)
+    return Engine(
+        store=store,
+        open_peer=peer_opener(settings.transport, timeout_s=settings.peer_timeout_s, clock=clock),
+        pacer=pacer,
+        links=Links(
+            clock,
+            rng,
+            failures_max=settings.link_failures_max,
+            open_s_max=settings.link_open_s_max,
+            compress_below_bytes_per_s=settings.compress_below_bytes_per_s,
+        ),
+        clock=clock,
+        rng=rng,
+        bounds=PullBounds(
+            streams_per_source=settings.streams_per_source,
+            streams_max=settings.streams_max,
+            bytes_in_flight_max=settings.bytes_in_flight_max,
+        ),
+    )
 
 
 def _admission(settings: NodeSettings, open_files_max: int, metrics: NodeMetrics) -> Admission:

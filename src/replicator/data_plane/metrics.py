@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from replicator.data_plane.upkeep import StoreSpace
+from replicator.wire.sessions import TaskKind, Transfer
 
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE"})
 _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0)
@@ -37,6 +38,19 @@ class NodeMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.rpc_requests = Counter(
+            "replicator_node_rpc_requests",
+            "gRPC requests of other nodes by method and status.",
+            ["method", "status"],
+            registry=self.registry,
+        )
+        self.rpc_request_seconds = Histogram(
+            "replicator_node_rpc_request_seconds",
+            "Time from a gRPC request to the end of its reply.",
+            ["method"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.ingested_bytes = Counter(
             "replicator_node_ingested_bytes",
             "Bytes of uploaded objects: new chunks, and chunks that were here.",
@@ -48,17 +62,30 @@ class NodeMetrics:
             "Reads that met a chunk that failed its check. Its bytes did not leave the node.",
             registry=self.registry,
         )
-        self.pulls = Counter(
-            "replicator_node_pulls", "Ended pulls by outcome.", ["outcome"], registry=self.registry
+        self.tasks = Counter(
+            "replicator_node_tasks",
+            "Ended tasks by kind and outcome.",
+            ["kind", "outcome"],
+            registry=self.registry,
         )
-        self.pulled_bytes = Counter(
-            "replicator_node_pulled_bytes",
-            "Bytes of pulled objects: transferred, and deduplicated.",
+        self.tasks_in_progress = Gauge(
+            "replicator_node_tasks_in_progress",
+            "Tasks being carried out, by kind.",
             ["kind"],
             registry=self.registry,
         )
-        self.pulls_in_progress = Gauge(
-            "replicator_node_pulls_in_progress", "Pulls being carried out.", registry=self.registry
+        self.pulled_objects = Counter(
+            "replicator_node_pulled_objects",
+            "Objects of ended pulls: verified, skipped because they were here, and failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.pulled_bytes = Counter(
+            "replicator_node_pulled_bytes",
+            "Bytes of pulled objects: transferred, of these saved by delta and compression, and deduplicated; "
+            "and all that was received for them, as wire.",
+            ["kind"],
+            registry=self.registry,
         )
         self.session = Gauge(
             "replicator_node_session",
@@ -88,6 +115,19 @@ class NodeMetrics:
         """Tell what `space` says whenever the metrics are asked for."""
         self.registry.register(_SpaceMetrics(space))
 
+    def count_task(self, kind: TaskKind, outcome: str, transfer: Transfer) -> None:
+        """Count one task that has ended."""
+        self.tasks.labels(kind, outcome).inc()
+        if kind != "pull":
+            return
+        self.pulled_objects.labels("verified").inc(transfer.objects_verified)
+        self.pulled_objects.labels("skipped").inc(transfer.objects_skipped)
+        self.pulled_objects.labels("failed").inc(transfer.objects_failed)
+        self.pulled_bytes.labels("transferred").inc(transfer.bytes_transferred)
+        self.pulled_bytes.labels("deduplicated").inc(transfer.bytes_deduplicated)
+        self.pulled_bytes.labels("saved").inc(transfer.bytes_saved)
+        self.pulled_bytes.labels("wire").inc(transfer.bytes_wire)
+
     def observe(self, method: str, status: int, seconds: float) -> None:
         """Count one request; `status` 0 stands for a client that went away."""
         key = (method if method in _METHODS else "other", status // 100)
@@ -98,6 +138,11 @@ class NodeMetrics:
             self._observed[key] = children
         children[0].inc()
         children[1].observe(seconds)
+
+    def observe_rpc(self, method: str, status: str, seconds: float) -> None:
+        """Count one gRPC request of a method of the service, by the name of its status."""
+        self.rpc_requests.labels(method, status).inc()
+        self.rpc_request_seconds.labels(method).observe(seconds)
 
 
 class _SpaceMetrics(Collector):

@@ -132,6 +132,18 @@ class Listing(NamedTuple):
     after: str | None
 
 
+class Scanned(NamedTuple):
+    """A version as listings are compared; `size` in bytes. `manifest` is empty for a delete marker.
+
+    Plain text and bytes, because a scan makes a million of them.
+    """
+
+    object_id: str
+    version: bytes
+    manifest: bytes
+    size: int
+
+
 class Hold:
     """Chunks and manifests that may not be reclaimed because work in progress relies on them.
 
@@ -333,6 +345,20 @@ class Store(ChunkReader, Protocol):
 
         With a delimiter, ids that hold it behind the prefix are grouped; a group counts as one, and one that
         `after` is in has been listed. What a page costs depends on `limit` alone.
+
+        Raises:
+            NotFound: no such bucket.
+        """
+        ...
+
+    def scan(
+        self, bucket: BucketName, prefix: str, *, after: str = "", until: str = "", all_versions: bool = False
+    ) -> Iterator[Scanned]:
+        """The latest versions of objects whose ids begin with `prefix`, or all versions and delete markers.
+
+        In byte order of the ids, of each object the newest first: the objects whose ids follow `after`, up to and
+        with `until`, unless that is empty. No bound may hold a NUL. Sees one moment, and costs a fraction of
+        `list_objects`.
 
         Raises:
             NotFound: no such bucket.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, HttpUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,6 +13,7 @@ from replicator.runtime.logging import LogFormat, LogLevel
 from replicator.wire.values import NodeNameField
 
 MEBIBYTE = 1024 * 1024
+RPC_PORT_OFFSET = 100
 _LOCAL_ADDRESSES = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
 
 
@@ -28,6 +30,26 @@ class NodeSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every one.")
     base_url: HttpUrl | None = Field(
         None, description="Where others reach this node; http://HOST:PORT where it is not given."
+    )
+    serve: Literal["both", "http", "grpc"] = Field(
+        "both", description="How other nodes may take bytes from this one: both, http or grpc."
+    )
+    rpc_port: int | None = Field(
+        None, ge=0, le=65_535, description="Port for gRPC; that of HTTP plus 100 where it is not given."
+    )
+    rpc_url: HttpUrl | None = Field(
+        None,
+        description="Where others reach the gRPC service; its port on the host of the base URL where it is not given.",
+    )
+    rpc_requests_max: int = Field(
+        64,
+        ge=4,
+        le=1024,
+        description="gRPC requests in progress, each a thread and up to 4 MiB; more are refused.",
+    )
+    transport: Literal["auto", "http", "grpc"] = Field(
+        "auto",
+        description="How to take bytes from other nodes: http, grpc, or auto: the faster one that a node speaks.",
     )
     control_plane_url: HttpUrl | None = Field(
         None,
@@ -61,6 +83,28 @@ class NodeSettings(BaseSettings):
     )
     peer_timeout_s: float = Field(
         10.0, gt=0, description="Seconds to resolve and connect to a peer, and to wait for its next byte."
+    )
+    streams_per_source: int = Field(
+        2, ge=1, le=16, description="Connections by which one task takes bytes from one source."
+    )
+    streams_max: int = Field(
+        6, ge=1, le=64, description="Connections by which one task takes bytes, over all sources."
+    )
+    bytes_in_flight_max: int = Field(
+        256 * MEBIBYTE,
+        ge=MEBIBYTE,
+        description="Bytes that one task has asked for and that have not arrived, over all sources.",
+    )
+    compress_below_bytes_per_s: int = Field(
+        128 * MEBIBYTE,
+        ge=0,
+        description="Bytes a second of a stream, below which it is tried whether compressing is quicker.",
+    )
+    link_failures_max: int = Field(
+        5, ge=1, description="Failures in a row after which a source is left alone for a while."
+    )
+    link_open_s_max: float = Field(
+        60.0, gt=0, description="Seconds that a source is left alone at most, before one attempt tries it."
     )
     segment_bytes_max: int = Field(
         512 * MEBIBYTE, ge=MEBIBYTE, description="Bytes from which a segment is followed by a new one."
@@ -105,3 +149,22 @@ class NodeSettings(BaseSettings):
             return str(self.base_url).rstrip("/")
         host = "localhost" if self.host in _LOCAL_ADDRESSES else self.host
         return f"http://{host}:{self.port}"
+
+    @property
+    def rpc_listens_on(self) -> int | None:
+        """The port for gRPC, 0 for one that is free; None where gRPC is not served."""
+        if self.serve == "http":
+            return None
+        if self.rpc_port is not None:
+            return self.rpc_port
+        return self.port + RPC_PORT_OFFSET if self.port else 0
+
+    @property
+    def rpc_reachable_at(self) -> str | None:
+        """The URL this node gives for its gRPC service, if it has one."""
+        if self.rpc_listens_on is None:
+            return None
+        if self.rpc_url is not None:
+            return str(self.rpc_url).rstrip("/")
+        host = urlsplit(self.reachable_at).hostname or "localhost"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.rpc_listens_on}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,11 +14,23 @@ BODY_SECONDS_MAX = 30
 
 
 class BoundedBodies:
-    """ASGI middleware: answers 413 to longer bodies and 408 to slower ones."""
+    """ASGI middleware: answers 413 to longer bodies and 408 to slower ones.
 
-    def __init__(self, app: ASGIApp, *, bytes_max: int, seconds_max: float = BODY_SECONDS_MAX) -> None:
+    Args:
+        bytes_max_below: for paths that begin so, in place of `bytes_max`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        bytes_max: int,
+        bytes_max_below: Mapping[str, int] | None = None,
+        seconds_max: float = BODY_SECONDS_MAX,
+    ) -> None:
         self._app = app
         self._bytes_max = bytes_max
+        self._bytes_max_below = dict(bytes_max_below or {})
         self._seconds_max = seconds_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,7 +40,7 @@ class BoundedBodies:
             return
         try:
             async with asyncio.timeout(self._seconds_max):
-                first = await self._whole(receive)
+                first = await _whole(receive, self._bound_of(scope["path"]))
         except TimeoutError:
             first = make_problem(408, f"the body took longer than {self._seconds_max:g} s", "request-timeout")
         if isinstance(first, Problem):
@@ -35,17 +48,22 @@ class BoundedBodies:
         else:
             await self._app(scope, _Replay(first, receive), send)
 
-    async def _whole(self, receive: Receive) -> Message | Problem:
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return message
-            body += message.get("body", b"")
-            if len(body) > self._bytes_max:
-                return make_problem(413, f"a body may have {self._bytes_max} bytes", "too-large")
-            if not message.get("more_body", False):
-                return {"type": "http.request", "body": bytes(body), "more_body": False}
+    def _bound_of(self, path: str) -> int:
+        below = (bound for prefix, bound in self._bytes_max_below.items() if path.startswith(prefix))
+        return next(below, self._bytes_max)
+
+
+async def _whole(receive: Receive, bytes_max: int) -> Message | Problem:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return message
+        body += message.get("body", b"")
+        if len(body) > bytes_max:
+            return make_problem(413, f"a body may have {bytes_max} bytes", "too-large")
+        if not message.get("more_body", False):
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
 
 
 class _Replay:

@@ -9,6 +9,7 @@ from typing import Self
 
 import httpx
 
+from replicator.data_plane.replication.shares import REQUEST_BYTES_MIN
 from replicator.kernel.digest import Digest
 from replicator.kernel.manifest import ChunkRef, decode_manifest, decode_page
 from replicator.testing.gate import Gate
@@ -109,8 +110,21 @@ class PullCluster:
 def wire_bytes_max(refs: Sequence[ChunkRef], *, wanted: Sequence[ChunkRef], attempts: int) -> int:
     """The most that may pass to bring `wanted` of an object of the chunks `refs`, in bytes.
 
-    Each chunk once in its frame, and for each attempt the manifest and the heads of a few responses.
+    Each chunk once in its frame, and for each attempt the manifest and the heads of the responses, of which
+    there are more where less is asked for at a time.
     """
     frames = sum(FRAME_BYTES + ref.length for ref in wanted)
+    asked_bytes = sum(ref.length for ref in wanted)
+    requests = 16 + asked_bytes // REQUEST_BYTES_MIN
     manifest = 4096 + 40 * len(refs)
-    return frames + attempts * (manifest + 8 * _HEAD_BYTES_MAX)
+    return frames + attempts * (manifest + requests * _HEAD_BYTES_MAX)
+
+
+def require_adds_up(job: JobView, size: int, *, passed_bytes: int | None = None) -> None:
+    """Hold a job that brought one object of `size` bytes against what it says, and what passed the gate."""
+    progress = job.progress
+    assert job.status == "succeeded", job
+    assert progress.objects_planned == 1 == progress.objects_verified + progress.objects_skipped
+    assert progress.bytes_transferred + progress.bytes_deduplicated == progress.bytes_logical == size
+    if passed_bytes is not None:
+        assert progress.bytes_wire == passed_bytes

@@ -16,6 +16,8 @@ from fastapi import FastAPI
 
 from replicator.control_plane.api.app import create_app
 from replicator.control_plane.db.database import SqlDatabase
+from replicator.control_plane.domain.job_event import JobEvent
+from replicator.control_plane.domain.object_row import ObjectRow
 from replicator.control_plane.main import ControlPlane, Surroundings, open_control_plane
 from replicator.control_plane.settings import Settings
 from replicator.kernel.clock import Clock
@@ -59,7 +61,7 @@ class FakeNode:
         self.boot_id = f"{name}-boot-{boot}"
         self.session_id = ""
 
-    async def open(self, *results: dict[str, Any]) -> SessionOpened:
+    async def open(self, *results: dict[str, Any], rpc_url: str | None = None) -> SessionOpened:
         """Open a session, handing in the outbox of an earlier life."""
         response = await self._http.post(
             "/sessions",
@@ -67,6 +69,7 @@ class FakeNode:
                 "node": self.name,
                 "boot_id": self.boot_id,
                 "base_url": f"http://{self.name}:9000",
+                "rpc_url": rpc_url,
                 "release": "0.1.0",
                 "results": list(results),
             },
@@ -91,24 +94,35 @@ class FakeNode:
         return task
 
     def result(self, task: TaskAssignment, outcome: str = "succeeded", **fields: Any) -> dict[str, Any]:
-        """A result of this life for `task`."""
-        return {
-            **task.ref.model_dump(),
-            "object_id": task.object_id,
-            "boot_id": self.boot_id,
-            "outcome": outcome,
-            "transfer": fields.pop("transfer", {}),
-            **fields,
-        }
+        """A result of this life for `task`; that it succeeded is said of each object, all bytes of the first."""
+        transfer = fields.pop("transfer", {})
+        if outcome == "succeeded":
+            fields.setdefault("objects", arrivals(task, **transfer))
+        told = {"boot_id": self.boot_id, "outcome": outcome, "transfer": transfer}
+        return {**task.ref.model_dump(), **told, **fields}
 
     def failure(self, task: TaskAssignment, error_class: str, code: str = "corrupt") -> dict[str, Any]:
         """The result of a failed attempt."""
-        error = {"class": error_class, "code": code, "message": f"{code} happened"}
-        return self.result(task, "failed", error=error)
+        return self.result(task, "failed", error=error(error_class, code))
 
     def progress(self, task: TaskAssignment, **transfer: int) -> dict[str, Any]:
         """How far `task` has come."""
         return {**task.ref.model_dump(), "transfer": transfer}
+
+
+def error(error_class: str, code: str = "corrupt") -> dict[str, str]:
+    """Why something failed."""
+    return {"class": error_class, "code": code, "message": f"{code} happened"}
+
+
+def arrivals(task: TaskAssignment, **transfer: int) -> list[dict[str, Any]]:
+    """That every object of `task` is there, the first with the bytes of `transfer`."""
+    outcome = "skipped" if transfer.get("objects_skipped") else "verified"
+    rows = [{"row": item.row, "outcome": outcome} for item in task.items]
+    bytes_told = {
+        name: transfer.get(name, 0) for name in ("bytes_transferred", "bytes_deduplicated", "bytes_saved")
+    }
+    return [rows[0] | bytes_told | {"size": transfer.get("bytes_logical", 0)}, *rows[1:]] if rows else []
 
 
 @dataclass
@@ -139,10 +153,34 @@ class ControlPlaneUnderTest:
 
     async def migrate(self, object_id: str = "demo.bin", src: str = "node1", dst: str = "node2") -> int:
         """Create a job and let it be planned; its id."""
-        message = {"src_node": src, "dst_node": dst, "object_id": object_id}
-        response = await self.http.post("/jobs/migrate", json=message)
+        return await self.submit("migrate", src_node=src, dst_node=dst, object_id=object_id)
+
+    async def submit(self, kind: str, **request: Any) -> int:
+        """Create a job of `kind` from node1 to node2, unless said otherwise, and let it be planned; its id."""
+        message = {"src_node": "node1", "dst_node": "node2", **request}
+        response = await self.http.post(f"/jobs/{kind}", json=message)
         await self.settle()
         return JobView.model_validate(response.raise_for_status().json()).id
+
+    async def ask(self, job_id: int, what: str) -> JobView:
+        """Pause, resume, cancel or retry a job, and let that be planned."""
+        response = await self.http.post(f"/jobs/{job_id}/{what}")
+        await self.settle()
+        return JobView.model_validate(response.raise_for_status().json())
+
+    async def objects(self, job_id: int = 1) -> list[ObjectRow]:
+        """The objects of a job, as they are stored."""
+        rows = await self.parts.database.read(
+            lambda unit: unit.objects.page(job_id, after_row=0, limit=10_000)
+        )
+        return list(rows)
+
+    async def events(self, job_id: int = 1) -> list[JobEvent]:
+        """What has happened to a job."""
+        found = await self.parts.database.read(
+            lambda unit: unit.events.after(job_id, event_id=0, limit=20_000)
+        )
+        return list(found)
 
     async def job(self, job_id: int = 1) -> JobView:
         """The job as a user sees it."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from replicator.kernel.digest import Digest
+from replicator.kernel.manifest import ChunkRef
 from replicator.testing.oracle import TIMEOUT_S, Content, content_of
 
 PAGE_BYTES = 4096
@@ -32,6 +34,23 @@ def flip_bit(file: Path, *, offset: int, bit: int) -> str:
         opened.seek(offset)
         opened.write(bytes([byte ^ 1 << bit]))
     return f"bit {bit} of byte {offset}"
+
+
+def spoil_chunk(data_dir: Path, data: bytes, refs: Sequence[ChunkRef], digest: Digest) -> str:
+    """Turn a bit over, on disk, of a chunk of an object that has the bytes `data` and the chunks `refs`.
+
+    The node's store must keep chunks as they are. Says what was done.
+    """
+    index = next(index for index, ref in enumerate(refs) if ref.digest == digest)
+    start = sum(ref.length for ref in refs[:index])
+    chunk = data[start : start + refs[index].length]
+    done = []
+    for segment in sorted((data_dir / "segments").iterdir()):
+        at = segment.read_bytes().find(chunk)
+        if at >= 0:
+            done.append(f"{segment.name}: {flip_bit(segment, offset=at + len(chunk) // 2, bit=0)}")
+    assert done, f"chunk {digest} is in no segment of {data_dir}"
+    return "; ".join(done)
 
 
 def _flip(file: Path, rng: random.Random) -> str:

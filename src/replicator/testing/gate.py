@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 import threading
+import time
 from typing import Self
 
 from replicator.testing.processes import HOST
@@ -26,6 +28,10 @@ class Gate:
         self._changed = threading.Condition()
         self._passed = 0
         self._limit = UNLIMITED
+        self._bytes_per_s: float | None = None
+        self._delay_s = 0.0
+        self._twisted_share = 0.0
+        self._twists = random.Random(0)
         self._closed = False
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -69,6 +75,33 @@ class Gate:
             self._limit = UNLIMITED
             self._changed.notify_all()
 
+    def slow_to(self, bytes_per_s: float | None, *, delay_s: float = 0.0) -> None:
+        """Let each connection carry so much at most to the destination; None for as much as there is.
+
+        Args:
+            delay_s: that whatever the source sends comes later, at most 64 KiB at a time.
+        """
+        with self._changed:
+            self._bytes_per_s = bytes_per_s
+            self._delay_s = delay_s
+
+    def twist(self, share: float) -> None:
+        """Falsify a byte of each piece that passes, with this probability; 0 for none."""
+        with self._changed:
+            self._twisted_share = share
+
+    def open_wide(self) -> None:
+        """Let everything pass again, at once and as it is."""
+        self.release()
+        self.slow_to(None)
+        self.twist(0.0)
+
+    def cut(self) -> None:
+        """End every connection that is open, in the middle of what it carries; new ones pass."""
+        with self._changed:
+            for each in self._sockets:
+                _shut(each)
+
     def wait_until_held(self) -> None:
         """Wait until as much has passed as may."""
         with self._changed:
@@ -102,7 +135,9 @@ class Gate:
             while data := source.recv(_PIECE_BYTES):
                 while data:
                     size = self._admit(len(data), target) if counted else len(data)
-                    target.sendall(data[:size])
+                    if counted:
+                        self._dawdle(size)
+                    target.sendall(self._as_passed(data[:size]) if counted else data[:size])
                     data = data[size:]
         except OSError:
             # One side is gone; the other is told below.
@@ -123,6 +158,16 @@ class Gate:
             self._passed += size
             self._changed.notify_all()
             return size
+
+    def _dawdle(self, size: int) -> None:
+        bytes_per_s = self._bytes_per_s
+        time.sleep(self._delay_s + (size / bytes_per_s if bytes_per_s else 0.0))
+
+    def _as_passed(self, piece: bytes) -> bytes:
+        if self._twists.random() >= self._twisted_share:
+            return piece
+        at = self._twists.randrange(len(piece))
+        return piece[:at] + bytes([piece[at] ^ 1]) + piece[at + 1 :]
 
     def _is_gone(self, target: socket.socket) -> bool:
         return self._closed or target not in self._sockets

@@ -4,147 +4,59 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Self
-from urllib.parse import unquote
+from collections.abc import Callable, Mapping
+from typing import Literal, Self, cast
 
-from replicator.kernel.chunker import DEFAULT_CHUNKING, Chunker
-from replicator.kernel.digest import DIGEST_BYTES, Digest
-from replicator.kernel.manifest import ChunkRef, ManifestBuilder
-from replicator.kernel.version import VersionClock, VersionId
+from replicator.data_plane.ports import Versioning
+from replicator.data_plane.replication.encode import encode_delta
+from replicator.data_plane.replication.messages import replies, requests
+from replicator.data_plane.replication.messages.requests import PieceAsked
+from replicator.data_plane.replication.ports import Entry, Listing
+from replicator.kernel.digest import Digest
+from replicator.kernel.errors import ReplicatorError
+from replicator.kernel.merkle import encode_entry, stretch_digest
+from replicator.kernel.names import NodeName, ObjectId
+from replicator.kernel.version import VersionId
+from replicator.testing.forgery import Forgery
+from replicator.testing.lies import Lie, Line, frame, respond
 from replicator.testing.processes import HOST
 from replicator.testing.waiting import DEADLINE_S
-from replicator.wire import frames, manifests
-from replicator.wire.frames import FrameStatus
+from replicator.wire.frames import Codec, FrameStatus
+from replicator.wire.pb import replication_pb2 as pb
 
-Step = Literal["offer", "page", "fetch"]
+Step = Literal["hello", "list", "offers", "page", "missing", "fetch", "prove", "remove"]
+PATHS = "/replication/"
 _HEAD_BYTES_MAX = 64 * 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class Forgery:
-    """An object as the source shows it. Made by `forge`; altered by `dataclasses.replace`."""
-
-    manifest: bytes
-    etag: str
-    pages: Sequence[bytes] = ()
-    chunks: Mapping[Digest, bytes] = field(default_factory=dict)
-    version: str = ""
-    content_type: str = "application/octet-stream"
-    node: str = "source"
-
-
-def forge(pieces: Iterable[bytes]) -> Forgery:
-    """An honest object of the chunks `pieces`."""
-    builder = ManifestBuilder(DEFAULT_CHUNKING)
-    chunks, pages = {}, []
-    for piece in pieces:
-        ref = ChunkRef(Digest.of(piece), len(piece))
-        chunks[ref.digest] = piece
-        if full := builder.add(ref):
-            pages.append(full[1])
-    manifest, last = builder.finish()
-    if last:
-        pages.append(last[1])
-    return Forgery(
-        manifest=manifest.encoded,
-        etag=f'"{manifest.digest}"',
-        pages=pages,
-        chunks=chunks,
-        version=str(new_version()),
-    )
-
-
-def cut(data: bytes) -> list[bytes]:
-    """The chunks of `data`, as a node would cut it."""
-    chunker = Chunker(DEFAULT_CHUNKING)
-    return [bytes(piece) for piece in (*chunker.feed(data), *chunker.finish())]
-
-
-def new_version(wall_ms: int = 1_700_000_000_000) -> VersionId:
-    """A version made by this source."""
-    return VersionClock("liar").next(wall_ms)
-
-
-class Line:
-    """One connection to the destination, for a lie to misuse, and the honest answer that it replaces."""
-
-    def __init__(self, sock: socket.socket, answer: bytes, over: threading.Event) -> None:
-        self.answer = answer
-        self._socket = sock
-        self._over = over
-
-    @property
-    def head(self) -> bytes:
-        """The honest head."""
-        return self.answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-
-    @property
-    def body(self) -> bytes:
-        """The honest body."""
-        return self.answer.partition(b"\r\n\r\n")[2]
-
-    def send(self, data: bytes) -> None:
-        """Send `data`."""
-        self._socket.sendall(data)
-
-    def stall(self) -> None:
-        """Say nothing until the destination has gone or the test is over."""
-        while not self._over.is_set():
-            self._socket.settimeout(0.1)
-            with contextlib.suppress(TimeoutError):
-                if not self._socket.recv(1):
-                    return
-
-    def drip(self, data: bytes, *, pause_s: float = 0.2) -> None:
-        """Send `data` byte by byte, never silent for long."""
-        for byte in data:
-            if self._over.wait(pause_s):
-                return
-            self.send(bytes([byte]))
-
-    def repeat(self, data: bytes) -> None:
-        """Send `data` again and again."""
-        while not self._over.is_set():
-            self.send(data)
-
-    def reset(self) -> None:
-        """Close so that the destination sees a reset."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
-
-
-Lie = Callable[[Line], None]
-"""Answers one request. The connection is closed behind it."""
-
-
-def steps(*each: Lie) -> Lie:
-    """One lie after the other, on the same line."""
-
-    def lie(line: Line) -> None:
-        for step in each:
-            step(line)
-
-    return lie
-
-
 class LyingSource:
-    """Serves forged objects, each of its own content, on a port of its own. A context manager.
+    """Serves forged objects of the bucket `default` on a port of its own. A context manager.
 
     Attributes:
-        paths: the target of every request that came.
+        steps: what every request that came was for, in order.
+        received_bytes, sent_bytes: what went over its connections, lies aside.
     """
 
     def __init__(self) -> None:
-        self.paths: list[str] = []
+        self.steps: list[str] = []
+        self.received_bytes = 0
+        self.sent_bytes = 0
         self._objects: dict[str, Forgery] = {}
         self._lies: dict[str, Mapping[Step, Lie]] = {}
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server((HOST, 0))
+        self._answers: dict[str, Callable[[bytes], tuple[str | None, bytes]]] = {
+            "hello": self._hello,
+            "list": self._list,
+            "offers": self._offers,
+            "page": self._page,
+            "missing": self._missing,
+            "fetch": self._fetch,
+            "prove": self._prove,
+            "remove": self._remove,
+        }
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -164,9 +76,12 @@ class LyingSource:
         return f"http://{HOST}:{self._listener.getsockname()[1]}"
 
     def show(self, object_id: str, forgery: Forgery, lies: Mapping[Step, Lie] | None = None) -> None:
-        """Serve `forgery` under that name, with `lies` in the place of honest answers."""
-        self._objects[object_id] = forgery
+        """Serve `forgery` under that name, with `lies` in the place of honest answers about it.
+
+        A lie about `hello`, `list` or `missing`, which are about no object, is told whoever asks.
+        """
         self._lies[object_id] = lies or {}
+        self._objects[object_id] = forgery
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
@@ -185,12 +100,12 @@ class LyingSource:
         # The destination may go at any time: that is what it should do to a liar.
         with client, contextlib.suppress(OSError):
             while request := self._read_request(client):
-                object_id, step, answer = self._answer(*request)
-                lie = self._lies[object_id].get(step)
+                lie, answer = self._answer(*request)
                 if lie is not None:
                     lie(Line(client, answer, self._over))
                     return
                 client.sendall(answer)
+                self.sent_bytes += len(answer)
 
     def _read_request(self, client: socket.socket) -> tuple[str, bytes] | None:
         head = b""
@@ -211,48 +126,107 @@ class LyingSource:
         body = b""
         while len(body) < sum(lengths):
             body += client.recv(sum(lengths) - len(body))
+        self.received_bytes += len(head) + len(body)
         return lines[0].split(" ")[1], body
 
-    def _answer(self, path: str, body: bytes) -> tuple[str, Step, bytes]:
-        self.paths.append(path)
-        if path == "/chunks/fetch":
-            object_id, stream = self._frames(body)
-            return object_id, "fetch", respond(stream)
-        if path.startswith("/pages/"):
-            _, _, digest, index = path.split("/")
-            object_id = next(name for name, each in self._objects.items() if each.etag == f'"{digest}"')
-            return object_id, "page", respond(self._objects[object_id].pages[int(index)])
-        object_id = unquote(path.removeprefix("/manifests/"))
-        forged = self._objects[object_id]
-        headers = [
-            ("ETag", forged.etag),
-            (manifests.NODE_HEADER, forged.node),
-            (manifests.VERSION_HEADER, forged.version),
-            (manifests.CONTENT_TYPE_HEADER, forged.content_type),
+    def _answer(self, path: str, body: bytes) -> tuple[Lie | None, bytes]:
+        step = path.removeprefix(PATHS)
+        self.steps.append(step)
+        if step not in self._answers:
+            return None, respond(b"", status="404 Not Found")
+        object_id, reply = self._answers[step](body)
+        return self._lie(cast("Step", step), object_id), respond(reply)
+
+    def _lie(self, step: Step, object_id: str | None) -> Lie | None:
+        if object_id is not None:
+            return self._lies.get(object_id, {}).get(step)
+        return next((lies[step] for lies in self._lies.values() if step in lies), None)
+
+    def _node(self) -> NodeName:
+        return NodeName(next((each.node for each in self._objects.values()), "source"))
+
+    def _hello(self, _: bytes) -> tuple[None, bytes]:
+        return None, replies.encode_hello(self._node(), "0").SerializeToString()
+
+    def _list(self, body: bytes) -> tuple[None, bytes]:
+        stretch, limit, digest_only = requests.decode_list(pb.ListRequest.FromString(body))
+        within = sorted(
+            (key, each)
+            for key, each in self._objects.items()
+            if key.startswith(stretch.prefix)
+            and key > stretch.after
+            and (not stretch.until or key <= stretch.until)
+        )
+        entries = [
+            Entry(ObjectId(key), VersionId(each.version), each.digest, each.size)
+            for key, each in within[:limit]
         ]
-        return object_id, "offer", respond(forged.manifest, headers)
+        digest = stretch_digest(encode_entry(key, version, digest) for key, version, digest, _ in entries)
+        last = entries[-1].object_id if entries else ""
+        listed = [] if digest_only else entries
+        more = len(within) > limit
+        listing = Listing(listed, digest, len(entries), last, more, Versioning.OFF, self._node())
+        return None, replies.encode_list(listing).SerializeToString()
 
-    def _frames(self, wanted: bytes) -> tuple[str, bytes]:
-        digests = [Digest(wanted[at : at + DIGEST_BYTES]) for at in range(0, len(wanted), DIGEST_BYTES)]
-        object_id = next(name for name, each in self._objects.items() if digests[0] in each.chunks)
-        chunks = self._objects[object_id].chunks
-        return object_id, b"".join(frame(digest, chunks[digest]) for digest in digests)
+    def _offers(self, body: bytes) -> tuple[str, bytes]:
+        asked = pb.OffersRequest.FromString(body)
+        keys = [wanted.key for wanted in asked.wanted]
+        node = next((self._objects[key].node for key in keys if key in self._objects), "source")
+        reply = pb.OffersReply(node=node, offers=map(self._offer, keys))
+        return keys[0], reply.SerializeToString()
+
+    def _offer(self, key: str) -> pb.Offer:
+        forged = self._objects.get(key)
+        if forged is None:
+            return pb.Offer(refused=pb.Refusal(code="not-found", message=f"there is no object '{key}'"))
+        offered = pb.Offered(
+            version=forged.version,
+            manifest=forged.manifest,
+            content_type=forged.content_type,
+            versioning=forged.versioning,
+        )
+        return pb.Offer(offered=offered)
+
+    def _page(self, body: bytes) -> tuple[str, bytes]:
+        asked = pb.PageRequest.FromString(body)
+        object_id = next(key for key, each in self._objects.items() if each.digest == asked.manifest)
+        page = self._objects[object_id].pages[asked.index]
+        return object_id, pb.PageReply(page=page).SerializeToString()
+
+    def _missing(self, body: bytes) -> tuple[None, bytes]:
+        digests = requests.decode_missing(pb.MissingRequest.FromString(body))
+        here = self._chunks()
+        return None, replies.encode_missing([digest not in here for digest in digests]).SerializeToString()
+
+    def _fetch(self, body: bytes) -> tuple[str, bytes]:
+        asked = requests.decode_fetch(pb.FetchRequest.FromString(body))
+        first = asked.pieces[0].chunks[0]
+        object_id = next(key for key, each in self._objects.items() if first in each.chunks)
+        here = self._chunks()
+        return object_id, b"".join(_frames(piece, here) for piece in asked.pieces)
+
+    def _prove(self, body: bytes) -> tuple[str, bytes]:
+        asked = requests.decode_prove(pb.ProveRequest.FromString(body))
+        proofs: list[Digest | ReplicatorError] = [self._objects[each.object_id].digest for each in asked]
+        return asked[0].object_id, replies.encode_prove(self._node(), proofs).SerializeToString()
+
+    def _remove(self, body: bytes) -> tuple[str, bytes]:
+        asked = requests.decode_remove(pb.RemoveRequest.FromString(body))
+        reply = replies.encode_remove(self._node(), [None for _ in asked])
+        return asked[0].object_id, reply.SerializeToString()
+
+    def _chunks(self) -> dict[Digest, bytes]:
+        here: dict[Digest, bytes] = {}
+        for each in self._objects.values():
+            here |= each.older
+            here |= each.chunks
+        return here
 
 
-def frame(digest: bytes, payload: bytes, status: FrameStatus = FrameStatus.CHUNK) -> bytes:
-    """One frame of a chunk stream."""
-    return frames.encode_frame(digest, status, len(payload)) + payload
-
-
-def respond(
-    body: bytes,
-    headers: Sequence[tuple[str, str]] = (),
-    *,
-    status: str = "200 OK",
-    length: int | str | None = -1,
-) -> bytes:
-    """A response. `length` replaces the true Content-Length; None leaves it out."""
-    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
-    if length is not None:
-        lines.append(f"Content-Length: {len(body) if length == -1 else length}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+def _frames(piece: PieceAsked, here: Mapping[Digest, bytes]) -> bytes:
+    parts = [here[digest] for digest in piece.chunks]
+    if piece.references and all(digest in here for digest in piece.references):
+        delta = encode_delta(parts, b"".join(here[digest] for digest in piece.references))
+        if delta is not None:
+            return frame(piece.chunks[0], delta, FrameStatus.DELTA, Codec.ZSTD)
+    return b"".join(frame(digest, part) for digest, part in zip(piece.chunks, parts, strict=True))

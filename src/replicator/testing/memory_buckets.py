@@ -10,6 +10,7 @@ from replicator.data_plane.ports import (
     Deleted,
     DeleteMarker,
     Listing,
+    Scanned,
     Version,
     Versioning,
 )
@@ -74,6 +75,16 @@ class MemoryBuckets:
         ids = sorted((each for each in self._histories[bucket] if each.startswith(prefix)), key=str.encode)
         every = [entry for object_id in ids for entry in self.history(bucket, object_id)]
         return [each for each in every if after is None or _follows(each, *after)]
+
+    def scan(
+        self, bucket: BucketName, prefix: str, *, after: str, until: str, all_versions: bool
+    ) -> list[Scanned]:
+        """See `Store.scan`."""
+        found = self.all_versions(bucket, prefix, None)
+        if not all_versions:
+            found = [each for each in found if each == self.head(bucket, each.object_id)]
+        within = (each for each in found if each.object_id > after and (not until or each.object_id <= until))
+        return [_scanned(each) for each in within]
 
     def head(self, bucket: BucketName, object_id: ObjectId) -> Version | None:
         """See `Store.head`."""
@@ -176,6 +187,12 @@ class MemoryBuckets:
             self._histories[bucket][object_id] = newest_first
         else:
             del self._histories[bucket][object_id]
+
+
+def _scanned(entry: Entry) -> Scanned:
+    if isinstance(entry, DeleteMarker):
+        return Scanned(entry.object_id, entry.version, b"", 0)
+    return Scanned(entry.object_id, entry.version, entry.manifest, entry.size)
 
 
 def _follows(entry: Entry, object_id: ObjectId, version: VersionId) -> bool:

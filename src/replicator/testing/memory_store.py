@@ -17,6 +17,7 @@ from replicator.data_plane.ports import (
     Hold,
     Listing,
     NewVersion,
+    Scanned,
     Settle,
     SettleDeleted,
     Version,
@@ -168,6 +169,15 @@ class MemoryStore:
         """See `Store.list_objects`."""
         with self._lock:
             return self._buckets.list_objects(bucket, prefix, delimiter, after, limit)
+
+    def scan(
+        self, bucket: BucketName, prefix: str, *, after: str = "", until: str = "", all_versions: bool = False
+    ) -> Iterator[Scanned]:
+        """See `Store.scan`."""
+        with self._lock:
+            return iter(
+                self._buckets.scan(bucket, prefix, after=after, until=until, all_versions=all_versions)
+            )
 
     def bucket(self, name: BucketName) -> Bucket:
         """See `Store.bucket`."""

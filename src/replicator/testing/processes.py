@@ -38,6 +38,7 @@ class ServerProcess:
         settings: environment variables; `REPLICATOR_…` of the test's own environment are not passed on.
         wrapper: command that runs the server, such as `strace -D …`; it has to keep the process id.
         port: where it listens; 0 for one that is free.
+        host: where it is reached.
         log_name: of the log, where `name` will not do.
     """
 
@@ -52,6 +53,7 @@ class ServerProcess:
         settings: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
         port: int = 0,
+        host: str = HOST,
         log_name: str | None = None,
     ) -> None:
         self.name = name
@@ -63,6 +65,7 @@ class ServerProcess:
         self._ready_event = ready_event
         self._arguments = tuple(arguments)
         self._port = port
+        self._host = host
         self._log_start = 0
         self._running: subprocess.Popen[bytes] | None = None
 
@@ -91,7 +94,7 @@ class ServerProcess:
     @property
     def url(self) -> str:
         """The base URL of its API."""
-        return f"http://{HOST}:{self._port}"
+        return f"http://{self._host}:{self._port}"
 
     @property
     def pid(self) -> int:
@@ -145,6 +148,14 @@ class ServerProcess:
         """End it at once, as `kill -9` does."""
         self._signal(signal.SIGKILL)
         self.wait()
+
+    def suspend(self) -> None:
+        """Stop it where it is: it keeps its connections, and says nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `suspend`; does nothing to one that runs."""
+        self._signal(signal.SIGCONT)
 
     def wait(self) -> int:
         """Wait for its end; returns the exit code, negative for a signal."""
@@ -212,6 +223,7 @@ def node_process(
     wrapper: Sequence[str] = (),
     arguments: Sequence[str] = (),
     port: int = 0,
+    host: str = HOST,
     log_name: str | None = None,
 ) -> ServerProcess:
     """A node with its data in `folder/NAME`; not started.
@@ -225,6 +237,8 @@ def node_process(
         options += ["--control-plane", control_plane]
     if base_url is not None:
         options += ["--base-url", base_url]
+    # The one it would choose by itself may be taken.
+    options += ["--rpc-port", "0"]
     return ServerProcess(
         name,
         folder,
@@ -234,12 +248,15 @@ def node_process(
         settings=settings,
         wrapper=wrapper,
         port=port,
+        host=host,
         log_name=log_name,
     )
 
 
-def control_plane_process(folder: Path, *, settings: Mapping[str, str] | None = None) -> ServerProcess:
-    """A control plane with its data in `folder/control-plane`, quick to retry and never tired of it."""
+def control_plane_process(
+    folder: Path, *, settings: Mapping[str, str] | None = None, host: str = HOST
+) -> ServerProcess:
+    """A control plane at `host` with its data in `folder/control-plane`, quick to retry and never tired of it."""
     eager = {
         "REPLICATOR_CONTROL_PLANE_ATTEMPTS_MAX": "1000",
         "REPLICATOR_CONTROL_PLANE_BACKOFF_FLOOR_SECONDS": "0.05",
@@ -251,6 +268,7 @@ def control_plane_process(folder: Path, *, settings: Mapping[str, str] | None = 
         folder,
         module="replicator.control_plane.main",
         ready_event="control-plane.started",
-        arguments=["--data-dir", str(folder / "control-plane")],
+        arguments=["--data-dir", str(folder / "control-plane"), "--host", host],
         settings=eager | dict(settings or {}),
+        host=host,
     )

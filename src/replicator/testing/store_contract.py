@@ -13,6 +13,7 @@ from replicator.testing.bucket_contract import BucketContract, KeptVersionContra
 from replicator.testing.chunk_contract import ChunkContract, HoldContract, ManifestContract
 from replicator.testing.history_contract import HistoryContract
 from replicator.testing.objects import TINY_CHUNKING
+from replicator.testing.scan_contract import ScanContract
 from replicator.testing.version_contract import (
     DeletionContract,
     ListingContract,
@@ -34,6 +35,7 @@ class StoreContract(
     NullVersionContract,
     HistoryContract,
     ListingContract,
+    ScanContract,
     OutboxContract,
 ):
     """Every promise of `Store`. The fixture gives an empty store that cuts by `TINY_CHUNKING`."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel
 
 from replicator.testing.processes import HOST
 from replicator.testing.waiting import DEADLINE_S
 from replicator.wire.sessions import (
+    ObjectItem,
     OpenSession,
     Poll,
     PollReply,
@@ -50,8 +52,23 @@ class TaskDesk:
         """What the node is told to join."""
         return f"http://{HOST}:{self._server.server_port}"
 
-    def assign(self, object_id: str, source_url: str) -> int:
-        """Have the node pull an object; returns the task's id."""
+    def assign(
+        self, object_id: str, source_url: str, *, node: str = "source", others: Sequence[str] = ()
+    ) -> int:
+        """Have the node pull an object; returns the task's id.
+
+        Args:
+            node: what the source is called.
+            others: more sources, which are called other1, other2 …
+        """
+        return self.give(
+            source=TaskSource(node=node, base_url=source_url),
+            others=[TaskSource(node=f"other{number}", base_url=url) for number, url in enumerate(others, 1)],
+            items=[ObjectItem(row=1, object_id=object_id)],
+        )
+
+    def give(self, **what: Any) -> int:
+        """Have the node carry out a task of any kind; `what` are fields of a `TaskAssignment`."""
         with self._changed:
             task_id = len(self._assigned) + 1
             self._assigned[task_id] = TaskAssignment(
@@ -60,8 +77,7 @@ class TaskDesk:
                 job_id=task_id,
                 epoch=1,
                 attempt=1,
-                source=TaskSource(node="source", base_url=source_url),
-                object_id=object_id,
+                **what,
             )
             self._changed.notify_all()
             return task_id

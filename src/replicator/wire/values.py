@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, PlainSerializer, StringConstraints, WithJsonSchema
 
 from replicator.kernel.errors import InvalidRequest
+from replicator.kernel.globs import compile_globs
 from replicator.kernel.names import BucketName, NodeName, ObjectId
 
 
@@ -19,6 +20,15 @@ def _checked(parse: type[BucketName | NodeName | ObjectId]) -> AfterValidator:
             raise ValueError(error.message) from error
 
     return AfterValidator(check)
+
+
+def checked_glob(text: str) -> str:
+    """`text`, where it is a glob; raises `ValueError`."""
+    try:
+        compile_globs([text])
+    except InvalidRequest as error:
+        raise ValueError(error.message) from error
+    return text
 
 
 BucketNameField = Annotated[str, _checked(BucketName)]

@@ -40,7 +40,7 @@ async def test_a_poll_answers_when_there_is_a_task(plane: ControlPlaneUnderTest)
     polling = await waiting(plane, node)
     await plane.migrate()
     async with asyncio.timeout(DEADLINE_S):
-        assert [task.object_id for task in (await polling).tasks] == ["demo.bin"]
+        assert [task.items[0].object_id for task in (await polling).tasks] == ["demo.bin"]
 
 
 async def test_a_poll_answers_when_a_task_is_to_be_cancelled(plane: ControlPlaneUnderTest) -> None:
@@ -61,7 +61,7 @@ async def test_what_happens_for_others_does_not_end_a_wait(plane: ControlPlaneUn
     assert not polling.done()
     await plane.migrate("back.bin", src="node2", dst="node1")
     async with asyncio.timeout(DEADLINE_S):
-        assert [task.object_id for task in (await polling).tasks] == ["back.bin"]
+        assert [task.items[0].object_id for task in (await polling).tasks] == ["back.bin"]
 
 
 async def test_a_poll_without_news_ends_in_time(plane: ControlPlaneUnderTest) -> None:

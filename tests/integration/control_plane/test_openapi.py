@@ -16,11 +16,20 @@ pytestmark = pytest.mark.anyio
 
 WITH_EXAMPLES: list[type[BaseModel]] = [
     jobs.MigrateRequest,
+    jobs.MirrorRequest,
+    jobs.VerifyRequest,
+    jobs.ChangeJob,
+    jobs.JobObject,
+    jobs.JobObjectPage,
     jobs.JobView,
     jobs.JobPage,
     nodes.RegisterNode,
     nodes.NodeView,
     nodes.NodePage,
+    nodes.NodeLimits,
+    nodes.LinkLimit,
+    nodes.LinkView,
+    nodes.LinkPage,
     sessions.OpenSession,
     sessions.SessionOpened,
     sessions.Poll,
@@ -48,10 +57,25 @@ async def test_every_operation_is_described(plane: ControlPlaneUnderTest) -> Non
         "GET /nodes",
         "GET /nodes/{name}",
         "DELETE /nodes/{name}",
+        "GET /nodes/{name}/limits",
+        "PUT /nodes/{name}/limits",
+        "DELETE /nodes/{name}/limits",
+        "GET /links",
+        "GET /links/{src_node}/{dst_node}",
+        "PUT /links/{src_node}/{dst_node}",
+        "DELETE /links/{src_node}/{dst_node}",
         "POST /jobs/migrate",
+        "POST /jobs/mirror",
+        "POST /jobs/verify",
         "GET /jobs",
         "GET /jobs/{job_id}",
+        "PATCH /jobs/{job_id}",
+        "POST /jobs/{job_id}/pause",
+        "POST /jobs/{job_id}/resume",
+        "POST /jobs/{job_id}/retry",
         "POST /jobs/{job_id}/cancel",
+        "GET /jobs/{job_id}/objects",
+        "GET /jobs/{job_id}/events",
         "POST /sessions",
         "POST /sessions/{session_id}/poll",
         "GET /health",
@@ -70,12 +94,13 @@ async def test_every_operation_is_described(plane: ControlPlaneUnderTest) -> Non
 async def test_every_message_of_the_api_has_an_example(plane: ControlPlaneUnderTest) -> None:
     schemas = (await described(plane))["components"]["schemas"]
     parts = {"ErrorInfo", "JobProgress", "TaskAssignment", "TaskProgress", "TaskRef", "TaskResult"}
-    parts |= {"TaskSource", "Transfer"}
+    parts |= {"TaskSource", "Transfer", "Filter", "PlanView", "Verdict", "Plan", "RateLimits"}
+    parts |= {"ObjectItem", "ObjectResult", "CorruptSource", "Survey", "SurveyResult", "Found"}
     assert set(schemas) - parts == {model.__name__ for model in WITH_EXAMPLES} - {"Problem"}
     assert all("example" in schemas[name] for name in set(schemas) - parts)
 
 
-@pytest.mark.parametrize("model", WITH_EXAMPLES, ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", [*WITH_EXAMPLES, jobs.JobEvent], ids=lambda model: model.__name__)
 def test_examples_are_valid(model: type[BaseModel]) -> None:
     extra = model.model_config["json_schema_extra"]
     assert isinstance(extra, dict)

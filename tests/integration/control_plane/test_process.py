@@ -14,6 +14,7 @@ import pytest
 from replicator.runtime.bootstrap import OPEN_FILES_MAX
 from replicator.testing.processes import ServerProcess, control_plane_process
 from replicator.testing.waiting import wait_until
+from replicator.wire.sessions import PollReply
 
 OPENING = {"node": "node2", "boot_id": "12345678", "base_url": "http://127.0.0.1:1", "release": "1"}
 MIGRATE = {"src_node": "node1", "dst_node": "node2", "object_id": "demo.bin"}
@@ -37,8 +38,9 @@ def test_a_job_goes_on_after_a_kill(server: ServerProcess) -> None:
     (task,) = post(server, f"/sessions/{session_id}/poll", poll)["tasks"]
     server.kill()
     server.start()
-    result = {name: task[name] for name in ("control_plane", "task_id", "epoch", "object_id")}
+    result = {name: task[name] for name in ("control_plane", "task_id", "epoch")}
     result |= {"boot_id": OPENING["boot_id"], "outcome": "succeeded", "transfer": {}}
+    result |= {"objects": [{"row": task["items"][0]["row"], "outcome": "verified"}]}
     post(server, f"/sessions/{session_id}/poll", poll | {"results": [result]})
     job = httpx.get(server.url + "/jobs/1", timeout=30, trust_env=False).json()
     assert (job["status"], job["attempts"]) == ("succeeded", 1)
@@ -63,7 +65,7 @@ def test_a_waiting_poll_does_not_hold_up_the_end(server: ServerProcess) -> None:
     wait_until(transactions, "the poll has been taken up")
     assert server.stop() == 0
     polling.join()
-    assert answers == [{"tasks": [], "cancel": [], "abandon": [], "acknowledged": []}]
+    assert [PollReply.model_validate(answer) for answer in answers] == [PollReply()]
     assert server.events("control-plane.stopped")
 
 

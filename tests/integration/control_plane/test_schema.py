@@ -20,9 +20,11 @@ from replicator.control_plane.db.schema import metadata
 from replicator.control_plane.db.sqlite import open_engine
 from replicator.control_plane.db.unit import SqlUnit
 from replicator.control_plane.domain.job import JobState
+from replicator.control_plane.domain.object_row import Action, Outcome
 from replicator.kernel.errors import Conflict, InvalidRequest, StoreFailed
 from replicator.kernel.names import NodeName
 from replicator.testing.control_plane import ManualClock
+from replicator.testing.control_plane_values import job_in, task_in
 
 
 @pytest.fixture
@@ -75,8 +77,8 @@ def test_every_database_has_an_identity_of_its_own_and_keeps_it(migrated: sa.Eng
 
 
 N = NodeName("node1")
-SORTED = {"tasks_in_hand", "tasks_live_by_job"}
-"""A node has few tasks in hand, a job few that live, so that sorting them costs nothing."""
+SORTED = {"tasks_in_hand", "tasks_live_by_job", "job_objects_of_task", "job_objects_holders"}
+"""A node has few tasks in hand, a job few that live, a task few objects: sorting them costs nothing."""
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,9 @@ SORTED = {"tasks_in_hand", "tasks_live_by_job"}
         (lambda unit: unit.tasks.live_of_jobs([1, 2]), "tasks_live_by_job"),
         (lambda unit: unit.tasks.live_counts(), "tasks_live_by_job"),
         (lambda unit: unit.tasks.absences(), "tasks_ready"),
-        (lambda unit: unit.jobs.to_plan(limit=4), "jobs_by_state"),
+        (lambda unit: unit.jobs.to_plan(limit=4), "jobs_to_plan"),
+        (lambda unit: unit.jobs.dry_run_before(job_in()), "jobs_dry_runs"),
+        (lambda unit: unit.jobs.limits_to(N, limit=4), "jobs_limited"),
         (lambda unit: unit.jobs.page(before=None, limit=4, state=JobState.FAILED), "jobs_by_state"),
         (lambda unit: unit.jobs.page(before=9, limit=4, state=None), "PRIMARY KEY"),
         (lambda unit: unit.jobs.counts(), "jobs_by_state"),
@@ -101,6 +105,21 @@ SORTED = {"tasks_in_hand", "tasks_live_by_job"}
         (lambda unit: unit.jobs.live_of_node(N, limit=4), "jobs_live_by_"),
         (lambda unit: unit.nodes.to_join(now_ms=1, limit=4), "nodes_to_join"),
         (lambda unit: unit.nodes.next_join_ms(), "nodes_to_join"),
+        (lambda unit: unit.nodes.connected(limit=4), "nodes_connected"),
+        (lambda unit: unit.objects.page(1, after_row=0, limit=4), "PRIMARY KEY"),
+        (
+            lambda unit: unit.objects.page(1, after_row=0, limit=4, outcome=Outcome.FAILED),
+            "job_objects_by_outcome",
+        ),
+        (lambda unit: unit.objects.pending_of(task_in()), "job_objects_of_task"),
+        (lambda unit: unit.objects.count_attempt(task_in()), "job_objects_of_task"),
+        (
+            lambda unit: unit.objects.unassigned(1, action=Action.DELETE, limit=4),
+            "job_objects_unassigned",
+        ),
+        (lambda unit: unit.objects.holders(["m", "n"], limit=4), "job_objects_holders"),
+        (lambda unit: unit.limits.links_to(N, limit=4), "links_by_destination"),
+        (lambda unit: unit.limits.links(after=("", ""), limit=4), "sqlite_autoindex_links_1"),
         (lambda unit: unit.sessions.expired(now_ms=1, limit=4), "sessions_open"),
         (lambda unit: unit.sessions.next_expiry_ms(), "sessions_open"),
         (lambda unit: unit.sessions.forget_ended(N), "sessions_by_node"),

@@ -29,7 +29,8 @@ async def leased(plane: ControlPlaneUnderTest) -> tuple[FakeNode, TaskAssignment
 
 async def test_a_job_runs_from_submission_to_success(plane: ControlPlaneUnderTest) -> None:
     node, task = await leased(plane)
-    assert (task.object_id, task.epoch, task.attempt, task.job_id) == ("demo.bin", 1, 1, 1)
+    assert ([item.object_id for item in task.items], task.epoch, task.attempt) == (["demo.bin"], 1, 1)
+    assert (task.kind, task.job_id, task.move, task.survey) == ("pull", 1, False, None)
     assert (task.source.node, task.source.base_url) == ("node1", "http://node1.example:9000")
     plane.clock.advance(2)
     progress = node.progress(task, objects_planned=1, bytes_logical=1000, bytes_transferred=400)
@@ -81,9 +82,11 @@ async def test_no_more_tasks_than_capacity(plane: ControlPlaneUnderTest) -> None
         await plane.migrate(f"object-{number}")
     assert (await node.poll(capacity=0)).tasks == []
     first = (await node.poll(capacity=3)).tasks
-    assert [task.object_id for task in first] == ["object-0", "object-1", "object-2"]
+    assert [task.items[0].object_id for task in first] == ["object-0", "object-1", "object-2"]
     running = [node.progress(task) for task in first]
-    assert [task.object_id for task in (await node.poll(capacity=1, running=running)).tasks] == ["object-3"]
+    assert [task.items[0].object_id for task in (await node.poll(capacity=1, running=running)).tasks] == [
+        "object-3"
+    ]
 
 
 async def test_a_result_counts_once(plane: ControlPlaneUnderTest) -> None:
@@ -103,7 +106,6 @@ async def test_a_result_counts_once(plane: ControlPlaneUnderTest) -> None:
         {"epoch": 0},
         {"boot_id": "another-process"},
         {"task_id": 99},
-        {"object_id": "other.bin"},
         {"control_plane": "another-control-plane"},
     ],
 )

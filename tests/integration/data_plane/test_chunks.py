@@ -1,6 +1,5 @@
-"""Manifests and chunks of one node: what they name, and how they are fetched and kept one by one or by many."""
+"""Manifests and chunks of one node: what they name, and how they are fetched and kept one by one."""
 
-import hashlib
 import random
 
 import httpx
@@ -11,8 +10,7 @@ from replicator.kernel.digest import Digest
 from replicator.kernel.manifest import ChunkRef, decode_manifest
 from replicator.testing import raw_http
 from replicator.testing.processes import ServerProcess
-from replicator.wire import frames, manifests
-from replicator.wire.frames import FRAME_BYTES, Frame, FrameStatus, decode_frame
+from replicator.wire import manifests
 
 DATA = random.Random("chunks").randbytes(2_500_000)
 ABSENT = Digest.of(b"nowhere")
@@ -137,47 +135,3 @@ def test_a_chunk_above_the_largest_is_413(client: httpx.Client, chunked: bool) -
     content = iter([too_large]) if chunked else too_large
     assert client.put(f"/chunks/{Digest.of(too_large)}", content=content).status_code == 413
     assert client.head(f"/chunks/{Digest.of(too_large)}").status_code == 404
-
-
-def frames_of(stream: bytes) -> list[tuple[Frame, bytes]]:
-    found, at = [], 0
-    while at < len(stream):
-        frame = decode_frame(stream[at : at + FRAME_BYTES], payload_bytes_max=1 << 20)
-        at += FRAME_BYTES
-        found.append((frame, stream[at : at + frame.length]))
-        at += frame.length
-    return found
-
-
-def test_a_fetch_answers_one_frame_for_each_digest_in_order(
-    client: httpx.Client, refs: list[ChunkRef]
-) -> None:
-    wanted = [*reversed(refs), ChunkRef(ABSENT, 0), refs[0], refs[0], ChunkRef(Digest.of(b"-"), 0)]
-    answer = client.post("/chunks/fetch", content=frames.encode_wanted([ref.digest for ref in wanted]))
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, frames.MEDIA_TYPE)
-    found = frames_of(answer.content)
-    assert [(frame.digest, frame.length) for frame, _ in found] == wanted
-    for frame, payload in found:
-        if frame.status == FrameStatus.CHUNK:
-            assert hashlib.sha256(payload).digest() == frame.digest
-    missing = [frame.digest for frame, _ in found if frame.status == FrameStatus.MISSING]
-    assert missing == [ABSENT, Digest.of(b"-")]
-
-
-@pytest.mark.parametrize("body", [b"", b"x" * 31, b"x" * 33, b"x" * 32 * 4097])
-def test_a_fetch_of_no_list_of_digests_is_refused(client: httpx.Client, body: bytes) -> None:
-    answer = client.post("/chunks/fetch", content=body)
-    assert answer.status_code in (400, 413)
-    assert answer.headers["Content-Type"] == "application/problem+json"
-
-
-def test_a_fetch_of_as_many_as_allowed_is_answered(client: httpx.Client, refs: list[ChunkRef]) -> None:
-    wanted = [ABSENT] * 4095 + [refs[0].digest]
-    found = frames_of(client.post("/chunks/fetch", content=frames.encode_wanted(wanted)).content)
-    assert len(found) == 4096
-    assert Digest.of(found[-1][1]) == refs[0].digest
-
-
-def test_a_fetch_is_asked_for_by_post(client: httpx.Client) -> None:
-    answer = client.get("/chunks/fetch")
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")

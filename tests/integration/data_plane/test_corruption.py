@@ -9,11 +9,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from replicator.data_plane.replication.messages import requests
+from replicator.data_plane.replication.ports import Piece
 from replicator.kernel.digest import Digest
 from replicator.kernel.manifest import ChunkRef
 from replicator.testing import raw_http
 from replicator.testing.processes import ServerProcess
-from replicator.wire import frames
 from replicator.wire.frames import FRAME_BYTES, FrameStatus, decode_frame
 
 DATA = random.Random("rots").randbytes(3_000_000)
@@ -109,22 +110,29 @@ def test_a_range_beside_the_damage_is_served_and_one_that_touches_it_is_not(rott
     assert touching.status_code == 500
 
 
-def test_a_fetch_says_which_chunk_is_corrupt_and_sends_none_of_it(rotten: Rotten) -> None:
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_fetch_sends_what_comes_before_a_corrupt_chunk_and_then_says_which_it_is(
+    rotten: Rotten, compress: bool
+) -> None:
     index = len(rotten.refs) - 2
     rotten.damage(index)
-    wanted = frames.encode_wanted([ref.digest for ref in rotten.refs])
-    answer = raw_http.request(rotten.node.url, "POST", "/chunks/fetch", body=wanted)
+    pieces = [Piece(rotten.refs[:10]), Piece(rotten.refs[10:])]
+    asked = requests.encode_fetch(pieces, compress=compress).SerializeToString()
+    answer = raw_http.request(rotten.node.url, "POST", "/replication/fetch", body=asked)
     assert not answer.whole
-    at, said = 0, None
+    at, count, said = 0, 0, None
     while at < len(answer.body):
         frame = decode_frame(answer.body[at : at + FRAME_BYTES], payload_bytes_max=1 << 20)
         payload = answer.body[at + FRAME_BYTES : at + FRAME_BYTES + frame.length]
         at += FRAME_BYTES + frame.length
         if frame.status == FrameStatus.CHUNK:
             assert Digest.of(payload) == frame.digest
+        assert frame.digest == rotten.refs[count].digest
+        count += 1
         said = frame
     assert said is not None
-    assert (said.status, said.digest) == (FrameStatus.CORRUPT, rotten.refs[index].digest)
+    assert (said.status, count) == (FrameStatus.CORRUPT, index + 1)
+    assert rotten.node.events("chunk.corrupt")[0]["digest"] == str(rotten.refs[index].digest)
 
 
 def test_a_chunk_in_the_place_of_another_is_not_taken_for_it(rotten: Rotten) -> None:

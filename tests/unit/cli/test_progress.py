@@ -40,8 +40,19 @@ def test_a_reading_names_what_is_known_and_leaves_out_what_is_not() -> None:
         state="running",
         note="go",
     )
-    assert str(full) == "running, 50.0 MB of 100.0 MB, 10.0 MB there already, 25.0 MB/s, 2.0 s left, go"
+    assert str(full) == (
+        "running, 50.0 MB of 100.0 MB, 40.0 MB sent, 10.0 MB there already, 25.0 MB/s, 2.0 s left, go"
+    )
     assert str(Reading(done=7)) == "7 B"
+    many = Reading(
+        done=9_000_000,
+        total=9_000_000,
+        saved=6_000_000,
+        objects_done=1200,
+        objects_total=1300,
+        state="running",
+    )
+    assert str(many) == "running, 1,200 of 1,300 objects, 9.0 MB of 9.0 MB, 3.0 MB sent, 6.0 MB saved"
 
 
 def test_small_steps_are_not_news_but_the_end_is() -> None:
@@ -86,3 +97,11 @@ def test_a_counter_of_unknown_length_does_not_guess() -> None:
 
 def test_an_empty_object_has_no_fraction_to_divide_by() -> None:
     assert Reading(done=0, total=0).fraction == 0.0
+
+
+def test_a_bar_has_two_short_lines() -> None:
+    reading = Reading(
+        done=9_000_000, total=9_000_000, saved=6_000_000, objects_done=3, objects_total=4, state="running"
+    )
+    assert reading.pace == "running, 9.0 MB of 9.0 MB"
+    assert reading.account == "3 of 4 objects, 3.0 MB sent, 6.0 MB saved"

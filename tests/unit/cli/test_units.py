@@ -1,6 +1,15 @@
 import pytest
 
-from replicator.cli.units import bytes_text, duration_text, rate_text
+from replicator.cli.units import (
+    bytes_text,
+    duration_text,
+    parse_bytes,
+    parse_duration,
+    parse_optional_rate,
+    parse_rate,
+    rate_text,
+)
+from replicator.kernel.errors import InvalidRequest
 
 
 @pytest.mark.parametrize(
@@ -37,3 +46,59 @@ def test_rate() -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("7B", 7),
+        ("64kB", 64_000),
+        ("10MiB", 10 * 2**20),
+        ("10 mib", 10 * 2**20),
+        (" 1.5GB ", 1_500_000_000),
+        ("0.1GB", 100_000_000),
+        ("2TiB", 2**41),
+    ],
+)
+def test_a_size_is_understood(text: str, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize(
+    "text", ["", "MB", "-1", "1e3", "10M", "1,5GB", "ten", "1 2", "9" * 30, "1.GB", "\u0661MB"]
+)
+def test_what_may_be_no_size_is_refused_with_a_way_to_write_it(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="10MiB"):
+        parse_bytes(text)
+
+
+def test_a_rate_may_say_per_second_or_be_none() -> None:
+    assert parse_rate("10MiB/s") == parse_rate("10MiB") == 10 * 2**20
+    assert parse_optional_rate("None") is None
+    assert parse_optional_rate("1kB/s") == 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("30m", 1800),
+        ("30min", 1800),
+        ("1.5h", 5400),
+        ("7d", 604_800),
+        ("2w", 1_209_600),
+        ("1d12h", 129_600),
+        ("1d 12h", 129_600),
+        ("1 D", 86_400),
+    ],
+)
+def test_a_span_of_time_is_understood(text: str, seconds: int) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "7", "7x", "d", "-1d", "1d2", "7 days ago"])
+def test_what_is_no_span_of_time_is_refused_with_a_way_to_write_it(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="7d"):
+        parse_duration(text)

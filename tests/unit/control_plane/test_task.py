@@ -18,7 +18,7 @@ ERROR = ErrorInfo(error_class="transient", code="corrupt", message="it broke")
 MOVES: dict[str, tuple[Callable[[Task], Task], set[TaskState], set[TaskState]]] = {
     "claim": (lambda task: tasks.claim(task, lease=LEASE, now_ms=5), {S.READY}, {S.LEASED}),
     "succeed": (
-        lambda task: tasks.succeed(task, version=None, manifest=None, now_ms=5),
+        lambda task: tasks.succeed(task, now_ms=5),
         {S.LEASED},
         {S.SUCCEEDED},
     ),
@@ -35,7 +35,7 @@ MOVES: dict[str, tuple[Callable[[Task], Task], set[TaskState], set[TaskState]]] 
     ),
     "release": (lambda task: tasks.release(task, now_ms=5), {S.LEASED, S.SCHEDULED, S.HELD}, {S.READY}),
     "unpark": (lambda task: tasks.unpark(task, now_ms=5), {S.LEASED, S.SCHEDULED, S.HELD}, {S.READY}),
-    "hold": (lambda task: tasks.hold(task, now_ms=5), {S.READY, S.SCHEDULED}, {S.HELD}),
+    "hold": (lambda task: tasks.hold(task, now_ms=5), {S.READY, S.SCHEDULED, S.LEASED}, {S.HELD}),
     "resume": (lambda task: tasks.resume(task, now_ms=5), {S.LEASED, S.SCHEDULED, S.HELD}, {S.READY}),
     "cancel": (
         lambda task: tasks.cancel(task, now_ms=5),
@@ -64,7 +64,7 @@ def test_the_table_is_the_one_that_is_documented() -> None:
     live = {state: {str(to) for to in TRANSITIONS[state]} for state in TaskState if state not in TERMINAL}
     assert live == {
         S.READY: {"leased", "held", "failed", "cancelled"},
-        S.LEASED: {"succeeded", "failed", "scheduled", "ready", "cancelling"},
+        S.LEASED: {"succeeded", "failed", "scheduled", "ready", "held", "cancelling"},
         S.SCHEDULED: {"ready", "held", "cancelled"},
         S.HELD: {"ready", "scheduled", "cancelled"},
         S.CANCELLING: {"cancelled"},
@@ -76,14 +76,17 @@ def test_a_claim_begins_an_attempt_under_the_next_epoch() -> None:
     before = task_in(
         epoch=3,
         attempt=2,
-        transfer=Transfer(bytes_logical=10, bytes_transferred=4, bytes_wire=5, objects_planned=1),
-        earlier_bytes_transferred=1,
+        transfer=Transfer(bytes_logical=10, bytes_transferred=4, bytes_saved=3, bytes_wire=5),
+        stop_asked=True,
+        credit_bytes_transferred=1,
+        credit_bytes_saved=2,
         earlier_bytes_wire=1,
     )
     claimed = tasks.claim(before, lease=LEASE, now_ms=7)
     assert (claimed.epoch, claimed.attempt, claimed.begun_at_ms, claimed.lease) == (4, 3, 7, LEASE)
     assert claimed.transfer == Transfer(bytes_logical=10)
-    assert (claimed.earlier_bytes_transferred, claimed.earlier_bytes_wire) == (5, 6)
+    assert (claimed.credit_bytes_transferred, claimed.credit_bytes_saved) == (5, 5)
+    assert (claimed.earlier_bytes_wire, claimed.stop_asked) == (6, False)
 
 
 @pytest.mark.parametrize(
@@ -149,5 +152,10 @@ def test_a_held_task_goes_back_to_the_rest_of_its_backoff() -> None:
 
 
 def test_a_success_forgets_the_error() -> None:
-    done = tasks.succeed(task_in(S.LEASED, error=ERROR), version="v", manifest="m", now_ms=5)
-    assert (done.error, done.version, done.manifest) == (None, "v", "m")
+    assert tasks.succeed(task_in(S.LEASED, error=ERROR), now_ms=5).error is None
+
+
+def test_a_task_that_shall_stop_stays_leased_until_its_node_has() -> None:
+    asked = tasks.ask_to_stop(task_in(S.LEASED), now_ms=5)
+    assert (asked.state, asked.stop_asked, asked.lease) == (S.LEASED, True, LEASE)
+    assert (tasks.hold(asked, now_ms=6).state, tasks.hold(asked, now_ms=6).lease) == (S.HELD, None)

@@ -7,7 +7,7 @@ import pytest
 from replicator.control_plane.domain import node as nodes
 from replicator.control_plane.domain.job import JobState
 from replicator.control_plane.domain.node import Node
-from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.domain.task import Task, TaskKind, TaskState
 from replicator.control_plane.services.views import job_view, waiting_for
 from replicator.kernel.names import NodeName
 from replicator.testing.control_plane_values import DST, SRC, job_in, task_in
@@ -22,8 +22,11 @@ CONNECTED = nodes.connect(NODE, name=DST, session_id="s", base_url="http://b", n
     [
         (JobState.QUEUED, None, "its turn to be planned"),
         (JobState.PLANNING, None, "its turn to be planned"),
+        (JobState.PLANNING, task_in(TaskState.READY, kind=TaskKind.SURVEY), "node2 to have room"),
         (JobState.PAUSED, None, "somebody to resume it"),
-        (JobState.RUNNING, None, None),
+        (JobState.RUNNING, None, "its turn to be planned"),
+        (JobState.CANCELLING, None, None),
+        (JobState.RUNNING, task_in(TaskState.LEASED, stop_asked=True), "node2 to stop"),
         (JobState.RUNNING, task_in(TaskState.LEASED), None),
         (JobState.RUNNING, task_in(TaskState.READY), "node2 to have room"),
         (JobState.RUNNING, task_in(TaskState.HELD), "somebody to resume it"),

@@ -1,4 +1,4 @@
-"""`replicator migrate | jobs | job`."""
+"""`replicator jobs | job`."""
 
 from __future__ import annotations
 
@@ -12,40 +12,8 @@ from replicator.cli.running import run
 Status = Literal[
     "queued", "planning", "running", "paused", "succeeded", "partial", "failed", "cancelling", "cancelled"
 ]
-
-
-def migrate(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="The node that has the object, by name.")],
-    destination: Annotated[str, typer.Argument(metavar="DST", help="The node to copy it to, by name.")],
-    object_id: Annotated[str, typer.Argument(metavar="OBJECT_ID")],
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Show progress until the job has ended.")
-    ] = True,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="The same key and request give the same job, however often sent."),
-    ] = None,
-    json_output: Json = False,
-    control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
-) -> None:
-    """Copy an object from one node to another; only the bytes that the other lacks travel.
-
-    Ctrl-C ends the waiting, not the job.
-
-    [bold]Examples[/bold]
-    replicator migrate node1 node2 backup.tar
-    replicator migrate node1 node2 a.tar --no-wait --idempotency-key night17
-    """
-    from replicator.cli import jobs as work
-
-    run(
-        work.migrate(
-            work.Asked(control_plane=control_plane, json_output=json_output, wait=wait),
-            (source, destination, object_id),
-            idempotency_key=idempotency_key,
-        ),
-        json_output=json_output,
-    )
+Command = Literal["pause", "resume", "retry", "cancel"]
+Outcome = Literal["pending", "verified", "skipped", "deleted", "failed", "cancelled", "planned"]
 
 
 def jobs(
@@ -57,8 +25,8 @@ def jobs(
 ) -> None:
     """List jobs, newest first.
 
-    In a pipe, separated by tabs: id, status, source, destination, object id,
-    bytes logical, bytes sent, bytes there already, time created, error code.
+    In a pipe, separated by tabs: id, status, source, destination, objects in words,
+    bytes logical, bytes sent, bytes there already, time created, error code, kind.
 
     [bold]Examples[/bold]
     replicator jobs --limit 10
@@ -78,20 +46,79 @@ def job(
         bool, typer.Option("--wait", "--follow", help="Show progress until the job has ended.")
     ] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Ask the job to stop.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Begin no more of it until it is resumed.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Let it go on after a pause.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what failed, and only that.")] = False,
+    priority: Annotated[int | None, typer.Option(min=-9, max=9, help="Change it: higher goes first.")] = None,
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="Change it: bytes a second, like 10MiB, or none for no limit."),
+    ] = None,
+    objects: Annotated[bool, typer.Option("--objects", help="List what became of each object.")] = False,
+    outcome: Annotated[Outcome | None, typer.Option(help="Of --objects, only these.")] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print --objects as CSV, with a line of titles.")
+    ] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Print what has happened and what happens, to the end.")
+    ] = False,
+    limit: LimitOption = None,
+    cursor: CursorOption = None,
     json_output: Json = False,
     control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
 ) -> None:
-    """Show a job, follow it to its end, or cancel it.
+    """Show a job, follow it to its end, change it, or list its objects or events.
 
     With --wait the exit code tells how it ended.
     With --cancel as well, cancelled is the end asked for.
+
+    In a pipe, --objects gives, separated by tabs: row, outcome, bucket, object id, version, size,
+    bytes sent, bytes there already, bytes saved, attempts, error code.
 
     [bold]Examples[/bold]
     replicator job 7
     replicator job 7 --follow
     replicator job 7 --cancel --wait
+    replicator job 7 --retry --wait
+    replicator job 7 --bandwidth 10MiB --priority 5
+    replicator job 7 --objects --outcome failed
+    replicator job 7 --objects --csv > objects.csv
     """
+    from replicator.cli import job_objects
     from replicator.cli import jobs as work
 
+    commands: dict[Command, bool] = {"pause": pause, "resume": resume, "retry": retry, "cancel": cancel}
+    change = work.Change(command=_only(commands), priority=priority, bandwidth=bandwidth)
+    narrowed = bool(outcome or limit or cursor)
+    _require_one_thing(
+        showing=wait or change != work.Change(), listing=objects or csv or narrowed, events=events
+    )
+    if csv:
+        _require_whole(limit, cursor, json_output=json_output)
+        run(job_objects.csv(control_plane, job_id, outcome=outcome), json_output=False)
+    if objects or narrowed:
+        listing = job_objects.ls(
+            control_plane, job_id, outcome=outcome, limit=limit, cursor=cursor, json_output=json_output
+        )
+        run(listing, json_output=json_output)
+    if events:
+        run(job_objects.events(control_plane, job_id, json_output=json_output), json_output=json_output)
     asked = work.Asked(control_plane=control_plane, json_output=json_output, wait=wait)
-    run(work.show(asked, job_id, cancel=cancel), json_output=json_output)
+    run(work.show(asked, job_id, change), json_output=json_output)
+
+
+def _only(commands: dict[Command, bool]) -> Command | None:
+    wanted = [command for command, asked in commands.items() if asked]
+    if len(wanted) > 1:
+        raise typer.BadParameter(f"one of {' and '.join(f'--{command}' for command in wanted)}, not both")
+    return wanted[0] if wanted else None
+
+
+def _require_one_thing(*, showing: bool, listing: bool, events: bool) -> None:
+    if showing + listing + events > 1:
+        raise typer.BadParameter("--objects and --events stand alone: the others change or follow the job")
+
+
+def _require_whole(limit: int | None, cursor: str | None, *, json_output: bool) -> None:
+    if limit or cursor or json_output:
+        raise typer.BadParameter("--csv prints every row as CSV: leave out --limit, --cursor and --json")

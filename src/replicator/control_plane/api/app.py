@@ -8,17 +8,28 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import FastAPI
 
 from replicator import __version__
-from replicator.control_plane.api import jobs, nodes, operations, sessions
+from replicator.control_plane.api import (
+    job_events,
+    job_objects,
+    jobs,
+    limits,
+    nodes,
+    operations,
+    sessions,
+)
 from replicator.control_plane.api.services import Services
 from replicator.runtime.bodies import BoundedBodies
 from replicator.runtime.problems import PROBLEM_RESPONSES, install_problem_handlers
 
 BODY_BYTES_MAX = 1024 * 1024
+SESSION_BODY_BYTES_MAX = 8 * 1024 * 1024
+"""Results of batches and surveys name many objects."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _TAGS = [
     {"name": "nodes", "description": "The storage nodes that are known."},
     {"name": "jobs", "description": "What users ask for, carried out durably."},
+    {"name": "limits", "description": "Bytes a second, of nodes and of links between them."},
     {"name": "sessions", "description": "What nodes say to the control plane, by long polls."},
     {"name": "operations", "description": "Health and metrics."},
 ]
@@ -36,9 +47,9 @@ def create_app(services: Services | None, *, lifespan: Lifespan) -> FastAPI:
     )
     app.state.services = services
     install_problem_handlers(app)
-    app.add_middleware(BoundedBodies, bytes_max=BODY_BYTES_MAX)
-    app.include_router(nodes.router)
-    app.include_router(jobs.router)
-    app.include_router(sessions.router)
-    app.include_router(operations.router)
+    app.add_middleware(
+        BoundedBodies, bytes_max=BODY_BYTES_MAX, bytes_max_below={"/sessions": SESSION_BODY_BYTES_MAX}
+    )
+    for routes in (nodes, limits, jobs, job_objects, job_events, sessions, operations):
+        app.include_router(routes.router)
     return app

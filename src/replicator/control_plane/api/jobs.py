@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from replicator.control_plane.api.paging import Cursor
 from replicator.control_plane.api.services import Given
-from replicator.wire.jobs import JobPage, JobStatus, JobView, MigrateRequest
+from replicator.control_plane.services.jobs import Submitted
+from replicator.wire.jobs import (
+    ChangeJob,
+    JobPage,
+    JobStatus,
+    JobView,
+    MigrateRequest,
+    MirrorRequest,
+    VerifyRequest,
+)
 from replicator.wire.sessions import INTEGER_MAX
 
 JobId = Annotated[int, Path(ge=1, le=INTEGER_MAX, description="The job's number.", examples=[1])]
@@ -25,28 +34,46 @@ IdempotencyKey = Annotated[
 
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+_SUBMITTED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "description": "The job is created, durably. `Location` names it.",
+        "headers": {"Location": {"schema": {"type": "string"}, "description": "Where the job is."}},
+    },
+    200: {"model": JobView, "description": "The same key and request created this job before."},
+}
 
 
 @router.post(
-    "/migrate",
-    status_code=201,
-    summary="Copy one object from one node to another",
-    responses={
-        201: {
-            "description": "The job is created, durably. `Location` names it.",
-            "headers": {"Location": {"schema": {"type": "string"}, "description": "Where the job is."}},
-        },
-        200: {"model": JobView, "description": "The same key and request created this job before."},
-    },
+    "/migrate", status_code=201, summary="Bring objects from one node to another", responses=_SUBMITTED
 )
 async def migrate(
     request: MigrateRequest, response: Response, services: Given, idempotency_key: IdempotencyKey = None
 ) -> JobView:
-    """Both nodes must be registered but need not be connected: the job waits for them, and says so."""
-    submitted = await services.jobs.migrate(request, idempotency_key=idempotency_key)
-    response.headers["Location"] = f"/jobs/{submitted.job.id}"
-    response.status_code = 201 if submitted.created else 200
-    return submitted.job
+    """Name what is meant: `object_id`, `object_ids`, `prefix`, a whole `bucket`, or `all`.
+
+    Both nodes must be registered but need not be connected: the job waits for them, and says so.
+    """
+    return _created(await services.jobs.migrate(request, idempotency_key=idempotency_key), response)
+
+
+@router.post(
+    "/mirror", status_code=201, summary="Make a prefix on one node equal to another's", responses=_SUBMITTED
+)
+async def mirror(
+    request: MirrorRequest, response: Response, services: Given, idempotency_key: IdempotencyKey = None
+) -> JobView:
+    """Deletes only where `delete` says so, and nothing at all where `max_deletes` would be exceeded."""
+    return _created(await services.jobs.mirror(request, idempotency_key=idempotency_key), response)
+
+
+@router.post(
+    "/verify", status_code=201, summary="Prove that two nodes agree on a prefix", responses=_SUBMITTED
+)
+async def verify(
+    request: VerifyRequest, response: Response, services: Given, idempotency_key: IdempotencyKey = None
+) -> JobView:
+    """Succeeds only where both sides have the same Merkle root; `verdict` has both, the objects what differs."""
+    return _created(await services.jobs.verify(request, idempotency_key=idempotency_key), response)
 
 
 @router.get("", summary="List jobs, newest first")
@@ -66,6 +93,30 @@ async def get(job_id: JobId, services: Given) -> JobView:
     return await services.jobs.get(job_id)
 
 
+@router.patch("/{job_id}", summary="Change the priority or the limit of a job")
+async def change(job_id: JobId, request: ChangeJob, services: Given) -> JobView:
+    """What is not named stays. Holds for what is under way too. 409 if the job has ended."""
+    return await services.jobs.change(job_id, request)
+
+
+@router.post("/{job_id}/pause", summary="Pause a job")
+async def pause(job_id: JobId, services: Given) -> JobView:
+    """No more of it is begun; what is under way may end. Asking again changes nothing. 409 if it has ended."""
+    return await services.jobs.pause(job_id)
+
+
+@router.post("/{job_id}/resume", summary="Let a paused job go on")
+async def resume(job_id: JobId, services: Given) -> JobView:
+    """Asking again changes nothing. 409 if the job has ended."""
+    return await services.jobs.resume(job_id)
+
+
+@router.post("/{job_id}/retry", summary="Try again what failed")
+async def retry(job_id: JobId, services: Given) -> JobView:
+    """A job that is `partial` or `failed` lives again, for the objects that failed alone. 409 otherwise."""
+    return await services.jobs.retry(job_id)
+
+
 @router.post("/{job_id}/cancel", summary="Cancel a job")
 async def cancel(job_id: JobId, services: Given) -> JobView:
     """A live job becomes `cancelling`, and `cancelled` once its node has stopped.
@@ -73,3 +124,9 @@ async def cancel(job_id: JobId, services: Given) -> JobView:
     Asking again changes nothing. 409 if the job has ended otherwise.
     """
     return await services.jobs.cancel(job_id)
+
+
+def _created(submitted: Submitted, response: Response) -> JobView:
+    response.headers["Location"] = f"/jobs/{submitted.job.id}"
+    response.status_code = 201 if submitted.created else 200
+    return submitted.job

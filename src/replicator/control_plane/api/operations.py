@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Response
@@ -55,7 +56,8 @@ async def ready(services: Given) -> Ready:
 )
 async def show_metrics(services: Given, accept: Annotated[str, Header()] = "") -> Response:
     """OpenMetrics where `Accept` asks for it."""
-    services.metrics.set_population(await services.database.read(_population))
+    population = await services.database.read(_population)
+    services.metrics.set_population(replace(population, event_streams=services.events.streams))
     body, content_type = expose(services.metrics.registry, accept)
     return Response(body, headers={"Content-Type": content_type})
 

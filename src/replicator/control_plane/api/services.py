@@ -10,8 +10,11 @@ from fastapi import Depends, Request
 from replicator.control_plane.api.paging import Paging
 from replicator.control_plane.metrics import Metrics
 from replicator.control_plane.ports import Database
+from replicator.control_plane.services.events import Events
 from replicator.control_plane.services.jobs import Jobs
+from replicator.control_plane.services.limits import Limits
 from replicator.control_plane.services.link import Link
+from replicator.control_plane.services.objects import Objects
 from replicator.control_plane.services.registry import Registry
 
 
@@ -21,6 +24,9 @@ class Services:
 
     registry: Registry
     jobs: Jobs
+    objects: Objects
+    events: Events
+    limits: Limits
     link: Link
     database: Database
     metrics: Metrics

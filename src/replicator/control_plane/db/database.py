@@ -59,7 +59,7 @@ class SqlDatabase:
 
         def run(connection: sa.Connection) -> tuple[Answer, list[Event]]:
             unit = SqlUnit(connection)
-            return work(unit), unit.events
+            return work(unit), unit.noted
 
         answer, events = await self._door.transact(run)
         self._on_events(events)

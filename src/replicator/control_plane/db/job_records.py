@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from replicator.control_plane.db import rows
 from replicator.control_plane.db.schema import JOB_STATES_LIVE, is_state, jobs
-from replicator.control_plane.domain.job import Job, JobState, MigrateSpec
+from replicator.control_plane.domain.job import Job, JobState
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import INTEGER_MAX
 
@@ -23,8 +23,23 @@ _GET_BY_IDEMPOTENCY_KEY = sa.select(jobs).where(jobs.c.idempotency_key == _KEY)
 _UPDATE = sa.update(jobs).where(jobs.c.id == _KEY)
 _PAGE = sa.select(jobs).where(jobs.c.id < _KEY).order_by(jobs.c.id.desc()).limit(_LIMIT)
 _PAGE_IN_STATE = _PAGE.where(jobs.c.state == sa.bindparam("in_state"))
-_OLDEST_IN_STATE = (
-    sa.select(jobs).where(jobs.c.state == sa.bindparam("in_state")).order_by(jobs.c.id).limit(_LIMIT)
+_TO_PLAN = sa.select(jobs).where(sa.text("to_plan")).order_by(jobs.c.priority.desc(), jobs.c.id).limit(_LIMIT)
+_DRY_RUN_BEFORE = (
+    sa.select(jobs)
+    .where(
+        jobs.c.plan_fingerprint == _KEY,
+        sa.text("dry_run"),
+        is_state(jobs.c.state, JobState.SUCCEEDED),
+        jobs.c.id < sa.bindparam("before"),
+    )
+    .order_by(jobs.c.id.desc())
+    .limit(1)
+)
+_LIMITS_TO = (
+    sa.select(jobs.c.id, jobs.c.bytes_per_second)
+    .where(jobs.c.dst_node == _KEY, jobs.c.bytes_per_second.is_not(None), _LIVE)
+    .order_by(jobs.c.id)
+    .limit(_LIMIT)
 )
 _LIVE_BY_SIDE = [
     sa.select(jobs.c.id).where(side == _KEY, _LIVE).order_by(jobs.c.id).limit(_LIMIT)
@@ -39,19 +54,9 @@ class SqlJobs:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def add(self, spec: MigrateSpec, *, idempotency_key: str | None, fingerprint: str, now_ms: int) -> Job:
-        """A new job, queued."""
-        job = Job(id=0, spec=spec, created_at_ms=now_ms, updated_at_ms=now_ms)
-        values = rows.job_values(job) | {
-            "kind": "migrate",
-            "spec": rows.spec_value(spec),
-            "src_node": str(spec.src_node),
-            "dst_node": str(spec.dst_node),
-            "idempotency_key": idempotency_key,
-            "fingerprint": fingerprint,
-            "created_at_ms": now_ms,
-        }
-        return rows.job_of(self._connection.execute(_INSERT, values).one())
+    def add(self, job: Job) -> Job:
+        """The job under a new id, whatever its own is."""
+        return rows.job_of(self._connection.execute(_INSERT, rows.new_job_values(job)).one())
 
     def get(self, job_id: int) -> Job | None:
         """The job, if there is one."""
@@ -75,13 +80,19 @@ class SqlJobs:
         return [rows.job_of(row) for row in found]
 
     def to_plan(self, *, limit: int) -> Sequence[Job]:
-        """Jobs that are being planned, then those that are queued, oldest first."""
-        found: list[Job] = []
-        # One state at a time: the index gives each in the order of ids, but not two merged.
-        for state in (JobState.PLANNING, JobState.QUEUED):
-            values = {"in_state": str(state), "limit": limit - len(found)}
-            found.extend(rows.job_of(row) for row in self._connection.execute(_OLDEST_IN_STATE, values))
-        return found
+        """Jobs that the planner is to look at, those of the highest priority first, then the oldest."""
+        return [rows.job_of(row) for row in self._connection.execute(_TO_PLAN, {"limit": limit})]
+
+    def dry_run_before(self, job: Job) -> Job | None:
+        """The latest dry run of the same plan that was submitted before `job` and has succeeded."""
+        values = {"key": job.plan_fingerprint, "before": job.id}
+        row = self._connection.execute(_DRY_RUN_BEFORE, values).one_or_none()
+        return None if row is None else rows.job_of(row)
+
+    def limits_to(self, node: NodeName, *, limit: int) -> Mapping[int, int]:
+        """Bytes a second of at most `limit` live jobs to `node` that have a limit, by id."""
+        found = self._connection.execute(_LIMITS_TO, {"key": node, "limit": limit})
+        return {row.id: row.bytes_per_second for row in found}
 
     def live_of_node(self, name: NodeName, *, limit: int) -> Sequence[int]:
         """Ids of live jobs that have `name` as source or destination, oldest first."""

@@ -32,6 +32,7 @@ _TO_JOIN = (
     .limit(_LIMIT)
 )
 _NEXT_JOIN = sa.select(sa.func.min(nodes.c.join_at_ms)).where(nodes.c.join_at_ms.is_not(None))
+_CONNECTED = sa.select(nodes).where(nodes.c.session_id.is_not(None)).order_by(nodes.c.name).limit(_LIMIT)
 _COUNT_NODES = sa.select(sa.func.count()).select_from(nodes)
 _COUNT_CONNECTED = _COUNT_NODES.where(nodes.c.session_id.is_not(None))
 
@@ -91,6 +92,10 @@ class SqlNodes:
         """When the next node is due to be told."""
         earliest: int | None = self._connection.execute(_NEXT_JOIN).scalar_one()
         return earliest
+
+    def connected(self, *, limit: int) -> Sequence[Node]:
+        """At most `limit` nodes that have a session, by name."""
+        return [rows.node_of(row) for row in self._connection.execute(_CONNECTED, {"limit": limit})]
 
     def connected_count(self) -> int:
         """How many have a session."""

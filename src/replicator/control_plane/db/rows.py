@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Row
 
-from replicator.control_plane.domain.job import Job, JobState, MigrateSpec
+from replicator.control_plane.domain.job import Job, JobState
 from replicator.control_plane.domain.lease import Lease, Session
 from replicator.control_plane.domain.node import AddressOrigin, Node
-from replicator.control_plane.domain.task import Task, TaskState
-from replicator.kernel.names import NodeName, ObjectId
-from replicator.wire.sessions import ErrorInfo, Transfer
+from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
+from replicator.control_plane.domain.planning import Planning
+from replicator.control_plane.domain.spec import JobKind, JobSpec
+from replicator.control_plane.domain.steps import next_step
+from replicator.control_plane.domain.task import Task, TaskKind, TaskState
+from replicator.kernel.names import NodeName
+from replicator.wire.sessions import ErrorInfo, Filter, Plan, Transfer
 
 Values = dict[str, Any]
 AnyRow = Row[Any]
+_PLANNING = tuple(each.name for each in fields(Planning))
+_TRANSFER = tuple(Transfer.model_fields)
 
 
 def node_values(node: Node) -> Values:
@@ -23,6 +30,7 @@ def node_values(node: Node) -> Values:
         "name": str(node.name),
         "base_url": node.base_url,
         "address_origin": str(node.address_origin),
+        "rpc_url": node.rpc_url,
         "session_id": node.session_id,
         "session_epoch": node.session_epoch,
         "seen_at_ms": node.seen_at_ms,
@@ -66,28 +74,40 @@ def session_of(row: AnyRow) -> Session:
 
 def job_values(job: Job) -> Values:
     """The columns of `job` that can change."""
+    planning = job.planning
     return {
+        "priority": job.priority,
+        "bytes_per_second": job.bytes_per_second,
         "state": str(job.state),
-        "cursor": job.cursor,
+        "to_plan": next_step(job) is not None,
+        **{name: getattr(planning, name) for name in _PLANNING},
         "tasks_planned": job.tasks_planned,
         "tasks_succeeded": job.tasks_succeeded,
         "tasks_failed": job.tasks_failed,
         "tasks_cancelled": job.tasks_cancelled,
-        **job.ended.model_dump(),
+        **transfer_values(job.ended),
         "attempts": job.attempts,
         **error_values(job.error),
+        "plan": None if job.plan is None else job.plan.model_dump(),
+        "plan_job_id": job.plan_job_id,
         "started_at_ms": job.started_at_ms,
         "finished_at_ms": job.finished_at_ms,
         "updated_at_ms": job.updated_at_ms,
     }
 
 
-def spec_value(spec: MigrateSpec) -> dict[str, str]:
-    """What a migration is of, as JSON and as columns of a task."""
-    return {
-        "src_node": str(spec.src_node),
-        "dst_node": str(spec.dst_node),
-        "object_id": str(spec.object_id),
+def new_job_values(job: Job) -> Values:
+    """All columns of `job` but its id."""
+    return job_values(job) | {
+        "kind": str(job.spec.kind),
+        "spec": _spec_value(job.spec),
+        "src_node": str(job.spec.src_node),
+        "dst_node": str(job.spec.dst_node),
+        "dry_run": job.spec.dry_run,
+        "idempotency_key": job.idempotency_key,
+        "fingerprint": job.fingerprint,
+        "plan_fingerprint": job.plan_fingerprint,
+        "created_at_ms": job.created_at_ms,
     }
 
 
@@ -95,13 +115,11 @@ def job_of(row: AnyRow) -> Job:
     """The job in `row`."""
     return Job(
         id=row.id,
-        spec=MigrateSpec(
-            src_node=NodeName(row.spec["src_node"]),
-            dst_node=NodeName(row.spec["dst_node"]),
-            object_id=ObjectId(row.spec["object_id"]),
-        ),
+        spec=_spec_of(row),
+        priority=row.priority,
+        bytes_per_second=row.bytes_per_second,
         state=JobState(row.state),
-        cursor=row.cursor,
+        planning=Planning(**{name: getattr(row, name) for name in _PLANNING}),
         tasks_planned=row.tasks_planned,
         tasks_succeeded=row.tasks_succeeded,
         tasks_failed=row.tasks_failed,
@@ -109,8 +127,11 @@ def job_of(row: AnyRow) -> Job:
         ended=_transfer_of(row),
         attempts=row.attempts,
         error=_error_of(row),
+        plan=None if row.plan is None else Plan(**row.plan),
+        plan_job_id=row.plan_job_id,
         idempotency_key=row.idempotency_key,
         fingerprint=row.fingerprint,
+        plan_fingerprint=row.plan_fingerprint,
         created_at_ms=row.created_at_ms,
         started_at_ms=row.started_at_ms,
         finished_at_ms=row.finished_at_ms,
@@ -118,11 +139,40 @@ def job_of(row: AnyRow) -> Job:
     )
 
 
+def _spec_value(spec: JobSpec) -> Values:
+    return {
+        "bucket": spec.bucket,
+        "object_ids": list(spec.object_ids),
+        "prefix": spec.prefix,
+        "filter": spec.filter.model_dump(exclude_defaults=True),
+        "all_versions": spec.all_versions,
+        "move": spec.move,
+        "delete": spec.delete,
+        "max_deletes": spec.max_deletes,
+        "read_data": spec.read_data,
+    }
+
+
+def _spec_of(row: AnyRow) -> JobSpec:
+    said = row.spec
+    return JobSpec(
+        kind=JobKind(row.kind),
+        src_node=NodeName(row.src_node),
+        dst_node=NodeName(row.dst_node),
+        dry_run=row.dry_run,
+        **said | {"object_ids": tuple(said["object_ids"]), "filter": Filter(**said["filter"])},
+    )
+
+
 def task_values(task: Task) -> Values:
     """The columns of `task` that can change."""
     lease = task.lease
     return {
+        "priority": task.priority,
+        "items": task.items,
+        "items_failed": task.items_failed,
         "state": str(task.state),
+        "stop_asked": task.stop_asked,
         "epoch": task.epoch,
         "attempt": task.attempt,
         "failures": task.failures,
@@ -135,13 +185,23 @@ def task_values(task: Task) -> Values:
         "ready_at_ms": task.ready_at_ms,
         "not_before_ms": task.not_before_ms,
         "begun_at_ms": task.begun_at_ms,
-        **task.transfer.model_dump(),
-        "earlier_bytes_transferred": task.earlier_bytes_transferred,
+        **transfer_values(task.transfer),
+        "credit_bytes_transferred": task.credit_bytes_transferred,
+        "credit_bytes_saved": task.credit_bytes_saved,
         "earlier_bytes_wire": task.earlier_bytes_wire,
         **error_values(task.error),
-        "version": task.version,
-        "manifest": task.manifest,
         "updated_at_ms": task.updated_at_ms,
+    }
+
+
+def new_task_values(task: Task) -> Values:
+    """All columns of `task` but its id."""
+    return task_values(task) | {
+        "job_id": task.job_id,
+        "src_node": str(task.src_node),
+        "dst_node": str(task.dst_node),
+        "kind": str(task.kind),
+        "created_at_ms": task.created_at_ms,
     }
 
 
@@ -152,8 +212,12 @@ def task_of(row: AnyRow) -> Task:
         job_id=row.job_id,
         src_node=NodeName(row.src_node),
         dst_node=NodeName(row.dst_node),
-        object_id=ObjectId(row.object_id),
+        kind=TaskKind(row.kind),
+        priority=row.priority,
+        items=row.items,
+        items_failed=row.items_failed,
         state=TaskState(row.state),
+        stop_asked=row.stop_asked,
         epoch=row.epoch,
         attempt=row.attempt,
         failures=row.failures,
@@ -165,14 +229,44 @@ def task_of(row: AnyRow) -> Task:
         not_before_ms=row.not_before_ms,
         begun_at_ms=row.begun_at_ms,
         transfer=_transfer_of(row),
-        earlier_bytes_transferred=row.earlier_bytes_transferred,
+        credit_bytes_transferred=row.credit_bytes_transferred,
+        credit_bytes_saved=row.credit_bytes_saved,
         earlier_bytes_wire=row.earlier_bytes_wire,
         error=_error_of(row),
-        version=row.version,
-        manifest=row.manifest,
         created_at_ms=row.created_at_ms,
         updated_at_ms=row.updated_at_ms,
     )
+
+
+def object_values(row: ObjectRow) -> Values:
+    """The columns of an object."""
+    return {
+        "job_id": row.job_id,
+        "id": row.id,
+        "task_id": row.task_id,
+        "bucket": row.bucket,
+        "object_id": row.object_id,
+        "version": row.version,
+        "manifest": row.manifest,
+        "size": row.size,
+        "action": str(row.action),
+        "finding": row.finding,
+        "outcome": str(row.outcome),
+        "bytes_transferred": row.bytes_transferred,
+        "bytes_deduplicated": row.bytes_deduplicated,
+        "bytes_saved": row.bytes_saved,
+        "attempts": row.attempts,
+        **error_values(row.error),
+    }
+
+
+def object_of(row: AnyRow) -> ObjectRow:
+    """The object in `row`."""
+    values = row._asdict()
+    for name in ("error_class", "error_code", "error_message"):
+        del values[name]
+    action, outcome = Action(values.pop("action")), Outcome(values.pop("outcome"))
+    return ObjectRow(action=action, outcome=outcome, error=_error_of(row), **values)
 
 
 def error_values(error: ErrorInfo | None) -> Values:
@@ -200,5 +294,10 @@ def _lease_of(row: AnyRow) -> Lease | None:
     )
 
 
+def transfer_values(transfer: Transfer) -> Values:
+    """The columns of what was done."""
+    return {name: getattr(transfer, name) for name in _TRANSFER}
+
+
 def _transfer_of(row: AnyRow) -> Transfer:
-    return Transfer(**{name: getattr(row, name) for name in Transfer.model_fields})
+    return Transfer(**{name: getattr(row, name) for name in _TRANSFER})

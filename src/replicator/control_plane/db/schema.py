@@ -7,12 +7,15 @@ holds nothing else, so a scan reads what it returns: backed-off tasks, for one, 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
 from replicator.control_plane.domain.job import LIVE, JobState
 from replicator.control_plane.domain.node import AddressOrigin
-from replicator.control_plane.domain.task import TERMINAL, TaskState
+from replicator.control_plane.domain.object_row import Action, Outcome
+from replicator.control_plane.domain.spec import JobKind
+from replicator.control_plane.domain.task import TERMINAL, TaskKind, TaskState
 
 metadata = sa.MetaData()
 
@@ -41,8 +44,14 @@ def _transfer() -> list[sa.Column[int]]:
         "bytes_logical",
         "bytes_transferred",
         "bytes_deduplicated",
+        "bytes_saved",
         "bytes_wire",
+        "objects_deleted",
     )
+    return _required(*names)
+
+
+def _required(*names: str) -> list[sa.Column[int]]:
     return [sa.Column(name, _BigInt, nullable=False) for name in names]
 
 
@@ -59,6 +68,7 @@ nodes = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("base_url", sa.Text, nullable=False),
     sa.Column("address_origin", sa.Text, nullable=False),
+    sa.Column("rpc_url", sa.Text),
     sa.Column("session_id", sa.Text),
     sa.Column("session_epoch", _BigInt, nullable=False),
     sa.Column("seen_at_ms", _BigInt),
@@ -94,22 +104,35 @@ jobs = sa.Table(
     sa.Column("spec", sa.JSON, nullable=False),
     sa.Column("src_node", sa.Text, nullable=False),
     sa.Column("dst_node", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("bytes_per_second", _BigInt),
     sa.Column("state", sa.Text, nullable=False),
+    # Whether there is planning to do: what `domain.steps` says of the rest of the row.
+    sa.Column("to_plan", sa.Boolean, nullable=False),
     sa.Column("cursor", sa.Text),
-    sa.Column("tasks_planned", _BigInt, nullable=False),
-    sa.Column("tasks_succeeded", _BigInt, nullable=False),
-    sa.Column("tasks_failed", _BigInt, nullable=False),
-    sa.Column("tasks_cancelled", _BigInt, nullable=False),
+    sa.Column("surveyed", sa.Boolean, nullable=False),
+    sa.Column("survey_live", sa.Boolean, nullable=False),
+    sa.Column("survey_failed", sa.Boolean, nullable=False),
+    *_required("compared", "rows_found", "transfers_waiting", "deletes_waiting", "deletes_found"),
+    *_required("reopened_row", "reopen_until"),
+    sa.Column("source_root", sa.Text),
+    sa.Column("destination_root", sa.Text),
+    *_required("tasks_planned", "tasks_succeeded", "tasks_failed", "tasks_cancelled"),
     *_transfer(),
-    sa.Column("attempts", _BigInt, nullable=False),
+    *_required("attempts"),
     *_error(),
+    sa.Column("plan", sa.JSON(none_as_null=True)),
+    sa.Column("plan_job_id", _BigInt),
+    sa.Column("dry_run", sa.Boolean, nullable=False),
     sa.Column("idempotency_key", sa.Text),
     sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("plan_fingerprint", sa.Text, nullable=False),
     sa.Column("created_at_ms", _BigInt, nullable=False),
     sa.Column("started_at_ms", _BigInt),
     sa.Column("finished_at_ms", _BigInt),
     sa.Column("updated_at_ms", _BigInt, nullable=False),
     sa.CheckConstraint(_in("state", JobState), name="jobs_state"),
+    sa.CheckConstraint(_in("kind", JobKind), name="jobs_kind"),
     sqlite_autoincrement=True,
 )
 
@@ -120,10 +143,13 @@ tasks = sa.Table(
     sa.Column("job_id", _BigInt, sa.ForeignKey("jobs.id"), nullable=False),
     sa.Column("src_node", sa.Text, nullable=False),
     sa.Column("dst_node", sa.Text, nullable=False),
-    sa.Column("object_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("items", sa.Integer, nullable=False),
+    sa.Column("items_failed", sa.Integer, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Column("epoch", _BigInt, nullable=False),
-    sa.Column("attempt", _BigInt, nullable=False),
+    sa.Column("stop_asked", sa.Boolean, nullable=False),
+    *_required("epoch", "attempt"),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("parks", sa.Integer, nullable=False),
     sa.Column("parked_for", sa.Text),
@@ -135,14 +161,12 @@ tasks = sa.Table(
     sa.Column("not_before_ms", _BigInt),
     sa.Column("begun_at_ms", _BigInt),
     *_transfer(),
-    sa.Column("earlier_bytes_transferred", _BigInt, nullable=False),
-    sa.Column("earlier_bytes_wire", _BigInt, nullable=False),
+    *_required("credit_bytes_transferred", "credit_bytes_saved", "earlier_bytes_wire"),
     *_error(),
-    sa.Column("version", sa.Text),
-    sa.Column("manifest", sa.Text),
     sa.Column("created_at_ms", _BigInt, nullable=False),
     sa.Column("updated_at_ms", _BigInt, nullable=False),
     sa.CheckConstraint(_in("state", TaskState), name="tasks_state"),
+    sa.CheckConstraint(_in("kind", TaskKind), name="tasks_kind"),
     sa.CheckConstraint(
         "(state IN ('leased', 'cancelling')) = (lease_session_id IS NOT NULL)", name="tasks_lease"
     ),
@@ -166,14 +190,64 @@ attempts = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# Clustered by job: a page of a job's objects is one range.
+job_objects = sa.Table(
+    "job_objects",
+    metadata,
+    sa.Column("job_id", _BigInt, sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("id", _BigInt, primary_key=True),
+    sa.Column("task_id", _BigInt),
+    sa.Column("bucket", sa.Text, nullable=False),
+    sa.Column("object_id", sa.Text, nullable=False),
+    sa.Column("version", sa.Text),
+    sa.Column("manifest", sa.Text),
+    sa.Column("size", _BigInt),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("finding", sa.Text),
+    sa.Column("outcome", sa.Text, nullable=False),
+    *_required("bytes_transferred", "bytes_deduplicated", "bytes_saved", "attempts"),
+    *_error(),
+    sa.CheckConstraint(_in("action", Action), name="job_objects_action"),
+    sa.CheckConstraint(_in("outcome", Outcome), name="job_objects_outcome"),
+    sqlite_with_rowid=False,
+)
 
-def _partial(name: str, *columns: sa.Column[str] | sa.Column[int], where: str) -> sa.Index:
+job_events = sa.Table(
+    "job_events",
+    metadata,
+    sa.Column("job_id", _BigInt, sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("id", _BigInt, primary_key=True),
+    sa.Column("at_ms", _BigInt, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("fields", sa.JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+node_limits = sa.Table(
+    "node_limits",
+    metadata,
+    sa.Column("node", sa.Text, sa.ForeignKey("nodes.name", ondelete="CASCADE"), primary_key=True),
+    sa.Column("ingress_bytes_per_s", _BigInt),
+    sa.Column("egress_bytes_per_s", _BigInt),
+)
+
+links = sa.Table(
+    "links",
+    metadata,
+    sa.Column("src_node", sa.Text, sa.ForeignKey("nodes.name", ondelete="CASCADE"), primary_key=True),
+    sa.Column("dst_node", sa.Text, sa.ForeignKey("nodes.name", ondelete="CASCADE"), primary_key=True),
+    sa.Column("bytes_per_s", _BigInt, nullable=False),
+)
+
+
+def _partial(name: str, *columns: sa.ColumnElement[Any], where: str) -> sa.Index:
     condition = sa.text(where)
     return sa.Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
 
 
 _partial("nodes_to_join", nodes.c.join_at_ms, where="join_at_ms IS NOT NULL")
 _partial("nodes_disconnected", nodes.c.name, where="session_id IS NULL")
+_partial("nodes_connected", nodes.c.name, where="session_id IS NOT NULL")
 sa.Index("sessions_by_node", sessions.c.node)
 _partial("sessions_open", sessions.c.expires_at_ms, where="ended_at_ms IS NULL")
 
@@ -182,9 +256,44 @@ sa.Index("jobs_by_idempotency_key", jobs.c.idempotency_key, unique=True)
 _partial("jobs_live_by_source", jobs.c.src_node, jobs.c.id, where=_in("state", JOB_STATES_LIVE))
 _partial("jobs_live_by_destination", jobs.c.dst_node, jobs.c.id, where=_in("state", JOB_STATES_LIVE))
 
+_partial("jobs_to_plan", jobs.c.priority.desc(), jobs.c.id, where="to_plan")
+_partial("jobs_dry_runs", jobs.c.plan_fingerprint, jobs.c.id, where="dry_run AND state = 'succeeded'")
+_partial(
+    "jobs_limited",
+    jobs.c.dst_node,
+    jobs.c.id,
+    where=f"bytes_per_second IS NOT NULL AND {_in('state', JOB_STATES_LIVE)}",
+)
+
 _partial("tasks_live_by_job", tasks.c.job_id, tasks.c.state, where=_in("state", TASK_STATES_LIVE))
-_partial("tasks_ready", tasks.c.dst_node, tasks.c.ready_at_ms, tasks.c.id, where="state = 'ready'")
+_partial(
+    "tasks_ready",
+    tasks.c.dst_node,
+    tasks.c.priority.desc(),
+    tasks.c.ready_at_ms,
+    tasks.c.id,
+    where="state = 'ready'",
+)
+_partial("tasks_ready_since", tasks.c.dst_node, tasks.c.ready_at_ms, tasks.c.id, where="state = 'ready'")
 _partial("tasks_scheduled", tasks.c.not_before_ms, where="state = 'scheduled'")
 _partial("tasks_parked", tasks.c.parked_for, where="state = 'scheduled' AND parked_for IS NOT NULL")
 _partial("tasks_in_hand", tasks.c.dst_node, where="lease_session_id IS NOT NULL")
 _partial("tasks_lease_end", tasks.c.lease_expires_at_ms, where="lease_session_id IS NOT NULL")
+
+_partial("job_objects_of_task", job_objects.c.task_id, where="outcome = 'pending' AND task_id IS NOT NULL")
+_partial(
+    "job_objects_unassigned",
+    job_objects.c.job_id,
+    job_objects.c.outcome,
+    job_objects.c.action,
+    job_objects.c.id,
+    where="outcome = 'pending' AND task_id IS NULL",
+)
+sa.Index("job_objects_by_outcome", job_objects.c.job_id, job_objects.c.outcome, job_objects.c.id)
+_partial(
+    "job_objects_holders",
+    job_objects.c.manifest,
+    where="outcome IN ('verified', 'skipped') AND manifest IS NOT NULL",
+)
+
+sa.Index("links_by_destination", links.c.dst_node, links.c.src_node)

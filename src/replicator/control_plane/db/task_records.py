@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from replicator.control_plane.db import rows
 from replicator.control_plane.db.schema import TASK_STATES_LIVE, attempts, is_state, nodes, tasks
-from replicator.control_plane.domain.job import MigrateSpec
 from replicator.control_plane.domain.task import Task, TaskState
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import ErrorInfo, Transfer
@@ -33,9 +32,16 @@ _LIVE_OF_JOBS = _TASKS.where(tasks.c.job_id.in_(sa.bindparam("job_ids", expandin
 )
 _IN_HAND_OF_NODE = _TASKS.where(tasks.c.dst_node == _NODE, _IN_HAND).order_by(tasks.c.id)
 _READY_FOR_NODE = (
-    _TASKS.where(tasks.c.dst_node == _NODE, _READY).order_by(tasks.c.ready_at_ms, tasks.c.id).limit(_LIMIT)
+    _TASKS.where(tasks.c.dst_node == _NODE, _READY)
+    .order_by(tasks.c.priority.desc(), tasks.c.ready_at_ms, tasks.c.id)
+    .limit(_LIMIT)
 )
-_READY_BEFORE = _READY_FOR_NODE.where(tasks.c.ready_at_ms <= _MOMENT)
+_READY_BEFORE = (
+    _TASKS.where(tasks.c.dst_node == _NODE, _READY, tasks.c.ready_at_ms <= _MOMENT)
+    .order_by(tasks.c.ready_at_ms, tasks.c.id)
+    .limit(_LIMIT)
+)
+_PRIORITISE = sa.update(tasks).where(tasks.c.job_id == _KEY, _LIVE)
 _PARKED_FOR_NODE = _TASKS.where(tasks.c.parked_for == _NODE, _SCHEDULED).limit(_LIMIT)
 _DUE = (
     _TASKS.where(_SCHEDULED, tasks.c.not_before_ms <= _MOMENT).order_by(tasks.c.not_before_ms).limit(_LIMIT)
@@ -70,20 +76,9 @@ class SqlTasks:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def add(self, job_id: int, spec: MigrateSpec, *, now_ms: int) -> Task:
-        """A new task, ready."""
-        task = Task(
-            id=0,
-            job_id=job_id,
-            src_node=spec.src_node,
-            dst_node=spec.dst_node,
-            object_id=spec.object_id,
-            ready_at_ms=now_ms,
-            created_at_ms=now_ms,
-            updated_at_ms=now_ms,
-        )
-        values = rows.task_values(task) | {"job_id": job_id, "created_at_ms": now_ms} | rows.spec_value(spec)
-        return rows.task_of(self._connection.execute(_INSERT, values).one())
+    def add(self, task: Task) -> Task:
+        """The task under a new id, whatever its own is."""
+        return rows.task_of(self._connection.execute(_INSERT, rows.new_task_values(task)).one())
 
     def get(self, task_id: int) -> Task | None:
         """The task, if there is one."""
@@ -94,6 +89,10 @@ class SqlTasks:
         """Replaces the task of that id."""
         self._connection.execute(_UPDATE, rows.task_values(task) | {"key": task.id})
 
+    def set_priority(self, job_id: int, priority: int) -> None:
+        """The job's tasks that have not ended are claimed in the order of `priority` from now on."""
+        self._connection.execute(_PRIORITISE, {"key": job_id, "priority": priority})
+
     def live_of_jobs(self, job_ids: Sequence[int]) -> Sequence[Task]:
         """The tasks of these jobs that have not ended."""
         return self._all(_LIVE_OF_JOBS, job_ids=list(job_ids))
@@ -103,11 +102,11 @@ class SqlTasks:
         return self._all(_IN_HAND_OF_NODE, node=node)
 
     def ready(self, node: NodeName, *, limit: int) -> Sequence[Task]:
-        """Tasks that `node` may claim, longest ready first."""
+        """Tasks that `node` may claim: those of the highest priority first, then the longest ready."""
         return self._all(_READY_FOR_NODE, node=node, limit=limit)
 
     def ready_before(self, node: NodeName, *, ready_at_ms: int, limit: int) -> Sequence[Task]:
-        """Those that have been ready since that moment or longer."""
+        """Those that have been ready since that moment or longer, the longest first."""
         return self._all(_READY_BEFORE, node=node, moment=ready_at_ms, limit=limit)
 
     def parked_for(self, node: NodeName, *, limit: int) -> Sequence[Task]:
@@ -171,13 +170,13 @@ class SqlAttempts:
             "session_id": task.lease.session_id,
             "boot_id": task.lease.boot_id,
             "begun_at_ms": task.begun_at_ms,
-            **task.transfer.model_dump(),
+            **rows.transfer_values(task.transfer),
         }
         self._connection.execute(_INSERT_ATTEMPT, values)
 
     def progress(self, task: Task) -> None:
         """The numbers of the attempt under the task's epoch."""
-        values = task.transfer.model_dump() | {"of_task": task.id, "under_epoch": task.epoch}
+        values = rows.transfer_values(task.transfer) | {"of_task": task.id, "under_epoch": task.epoch}
         self._connection.execute(_UPDATE_ATTEMPT, values)
 
     def end(
@@ -197,6 +196,6 @@ class SqlAttempts:
             "outcome": outcome,
             "ended_at_ms": now_ms,
             **rows.error_values(error),
-            **transfer.model_dump(),
+            **rows.transfer_values(transfer),
         }
         self._connection.execute(_UPDATE_ATTEMPT, values)

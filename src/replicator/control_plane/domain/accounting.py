@@ -1,84 +1,88 @@
-"""What a task adds to its job's numbers.
+"""What objects and tasks add to their job's numbers.
 
-Chunks that arrived in any attempt count once, as transferred: a later attempt finds them and reports them
-as deduplicated, which is corrected here. Once a task has ended, planned = verified + skipped + failed
-and logical = transferred + deduplicated hold.
+Objects add theirs when they settle; planned = verified + skipped + failed and logical = transferred +
+deduplicated hold for each of them, so they hold for the sum. What live tasks have done so far is shown beside
+it. `settlement` says how the bytes of an attempt are divided among its objects.
 """
 
 from __future__ import annotations
 
-from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.domain.object_row import ObjectRow, Outcome
+from replicator.control_plane.domain.task import Task, TaskKind
 from replicator.wire.sessions import BYTES_MAX, Transfer
+
+_COUNTS = {
+    Outcome.VERIFIED: {"objects_planned": 1, "objects_verified": 1},
+    Outcome.SKIPPED: {"objects_planned": 1, "objects_skipped": 1},
+    Outcome.FAILED: {"objects_planned": 1, "objects_failed": 1},
+    Outcome.DELETED: {"objects_deleted": 1},
+    Outcome.CANCELLED: {},
+}
+
+
+def of_row(row: ObjectRow) -> Transfer:
+    """What an object adds: nothing before it has settled. A cancelled one adds the bytes that came for it."""
+    counts = _COUNTS.get(row.outcome)
+    if counts is None:
+        return Transfer()
+    return Transfer(
+        **counts,
+        bytes_logical=min(row.bytes_transferred + row.bytes_deduplicated, BYTES_MAX),
+        bytes_transferred=row.bytes_transferred,
+        bytes_deduplicated=row.bytes_deduplicated,
+        bytes_saved=row.bytes_saved,
+    )
+
+
+def of_ended(task: Task) -> Transfer:
+    """What a task that has ended adds to what its objects do: all that it received."""
+    return Transfer(bytes_wire=_wire(task))
 
 
 def so_far(task: Task) -> Transfer:
-    """What a live task has done, over all its attempts."""
+    """What a live task has done, over all its attempts, for objects that have not settled."""
     logical = task.transfer.bytes_logical
     transferred = _transferred(task)
     if logical:
         transferred = min(transferred, logical)
     return Transfer(
-        objects_planned=1,
+        objects_planned=task.items if task.kind is TaskKind.PULL else 0,
         bytes_logical=logical,
         bytes_transferred=transferred,
-        bytes_deduplicated=max(0, _present(task) - transferred),
-        bytes_wire=_wire(task),
-    )
-
-
-def in_the_end(task: Task) -> Transfer:
-    """What a task that has ended did.
-
-    The object that arrived counts in full. Of one that did not, only the bytes that are there count, and a
-    cancelled one is no longer planned. A source that changed between attempts can make more bytes arrive
-    than the object has in the end; `bytes_wire` alone tells of these.
-    """
-    arrived = _arrived(task)
-    logical = task.transfer.bytes_logical if arrived else max(_present(task), _transferred(task))
-    transferred = min(_transferred(task), logical)
-    skipped = arrived and task.transfer.objects_skipped > 0 and task.transfer.objects_verified == 0
-    failed = task.state is TaskState.FAILED
-    return Transfer(
-        objects_planned=int(arrived or failed),
-        objects_verified=int(arrived and not skipped),
-        objects_skipped=int(skipped),
-        objects_failed=int(failed),
-        bytes_logical=logical,
-        bytes_transferred=transferred,
-        bytes_deduplicated=logical - transferred,
+        bytes_deduplicated=max(0, completed(task) - transferred),
+        bytes_saved=min(task.credit_bytes_saved + task.transfer.bytes_saved, BYTES_MAX),
         bytes_wire=_wire(task),
     )
 
 
 def completed(task: Task) -> int:
     """Logical bytes that the latest attempt has completed: what came, and what was there."""
-    return _present(task)
+    return min(task.transfer.bytes_transferred + task.transfer.bytes_deduplicated, BYTES_MAX)
+
+
+def waiting(count: int) -> Transfer:
+    """What objects add that no task has been made for."""
+    return Transfer(objects_planned=count)
 
 
 def add(left: Transfer, right: Transfer) -> Transfer:
     """The sum, field by field; it stops at the largest number that JSON keeps exact."""
-    right_amounts = right.model_dump()
     return Transfer(
-        **{
-            name: min(amount + right_amounts[name], BYTES_MAX)
-            for name, amount in left.model_dump().items()
-            if name in right_amounts
-        }
+        **{name: min(amount + getattr(right, name), BYTES_MAX) for name, amount in _amounts(left)}
     )
 
 
-def _arrived(task: Task) -> bool:
-    # A task that was being cancelled may have arrived before it heard of that.
-    reported = task.transfer.objects_verified + task.transfer.objects_skipped > 0
-    return task.state is TaskState.SUCCEEDED or (task.state is TaskState.CANCELLED and reported)
+def subtract(left: Transfer, right: Transfer) -> Transfer:
+    """What is left of `left`, field by field, at least nothing."""
+    return Transfer(**{name: max(amount - getattr(right, name), 0) for name, amount in _amounts(left)})
+
+
+def _amounts(transfer: Transfer) -> list[tuple[str, int]]:
+    return [(name, getattr(transfer, name)) for name in Transfer.model_fields]
 
 
 def _transferred(task: Task) -> int:
-    return min(task.earlier_bytes_transferred + task.transfer.bytes_transferred, BYTES_MAX)
-
-
-def _present(task: Task) -> int:
-    return min(task.transfer.bytes_transferred + task.transfer.bytes_deduplicated, BYTES_MAX)
+    return min(task.credit_bytes_transferred + task.transfer.bytes_transferred, BYTES_MAX)
 
 
 def _wire(task: Task) -> int:

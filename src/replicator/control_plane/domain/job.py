@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from replicator.control_plane.domain import accounting
-from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.domain import planning as plans
+from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
+from replicator.control_plane.domain.planning import Planning
+from replicator.control_plane.domain.spec import JobKind, JobSpec
+from replicator.control_plane.domain.task import Task, TaskKind, TaskState
 from replicator.kernel.errors import Conflict
-from replicator.kernel.names import NodeName, ObjectId
-from replicator.wire.sessions import ErrorInfo, Transfer
+from replicator.wire.sessions import ErrorInfo, Plan, SurveyResult, Transfer
 
 
 class JobState(StrEnum):
@@ -31,38 +34,36 @@ class JobState(StrEnum):
 _S = JobState
 _ENDED = frozenset({_S.SUCCEEDED, _S.PARTIAL, _S.FAILED})
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    _S.QUEUED: frozenset({_S.PLANNING, _S.CANCELLING}),
-    _S.PLANNING: frozenset({_S.RUNNING, _S.CANCELLING}),
+    _S.QUEUED: frozenset({_S.PLANNING, _S.PAUSED, _S.CANCELLING}),
+    _S.PLANNING: frozenset({_S.RUNNING, _S.PAUSED, _S.CANCELLING}),
     _S.RUNNING: frozenset({_S.PAUSED, _S.CANCELLING}) | _ENDED,
     # Tasks that were in hand when the job was paused may be its last.
-    _S.PAUSED: frozenset({_S.RUNNING, _S.CANCELLING}) | _ENDED,
+    _S.PAUSED: frozenset({_S.QUEUED, _S.PLANNING, _S.RUNNING, _S.CANCELLING}) | _ENDED,
     _S.SUCCEEDED: frozenset(),
-    _S.PARTIAL: frozenset(),
-    _S.FAILED: frozenset(),
+    _S.PARTIAL: frozenset({_S.RUNNING}),
+    _S.FAILED: frozenset({_S.RUNNING}),
     _S.CANCELLING: frozenset({_S.CANCELLED}),
     _S.CANCELLED: frozenset(),
 }
-TERMINAL = frozenset(state for state, following in TRANSITIONS.items() if not following)
+TERMINAL = _ENDED | {_S.CANCELLED}
 LIVE = frozenset(JobState) - TERMINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MigrateSpec:
-    """Copy one object from one node to another."""
-
-    src_node: NodeName
-    dst_node: NodeName
-    object_id: ObjectId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a user asked for. `ended` sums the tasks that have ended; `cursor` is where planning goes on."""
+    """What a user asked for.
+
+    `ended` sums the objects that have settled and what tasks that have ended received. `plan` is what a dry run
+    has found, or what the dry run `plan_job_id` has promised. `plan_fingerprint` is the same for a request and its
+    dry run.
+    """
 
     id: int
-    spec: MigrateSpec
+    spec: JobSpec
+    priority: int = 0
+    bytes_per_second: int | None = None
     state: JobState = JobState.QUEUED
-    cursor: str | None = None
+    planning: Planning = field(default_factory=Planning)
     tasks_planned: int = 0
     tasks_succeeded: int = 0
     tasks_failed: int = 0
@@ -70,8 +71,11 @@ class Job:
     ended: Transfer = field(default_factory=Transfer)
     attempts: int = 0
     error: ErrorInfo | None = None
+    plan: Plan | None = None
+    plan_job_id: int | None = None
     idempotency_key: str | None = None
-    fingerprint: str | None = None
+    fingerprint: str = ""
+    plan_fingerprint: str = ""
     created_at_ms: int
     started_at_ms: int | None = None
     finished_at_ms: int | None = None
@@ -83,38 +87,139 @@ def tasks_live(job: Job) -> int:
     return job.tasks_planned - job.tasks_succeeded - job.tasks_failed - job.tasks_cancelled
 
 
-def begin_planning(job: Job, *, now_ms: int) -> Job:
-    """Its turn has come; a job that planning was interrupted in goes on."""
-    return job if job.state is JobState.PLANNING else _move(job, JobState.PLANNING, now_ms)
+def begin_planning(job: Job, *, promise: Job | None, now_ms: int) -> Job:
+    """Its turn has come; `promise` is a dry run that has been made of it."""
+    job = _move(job, JobState.PLANNING, now_ms)
+    return job if promise is None else replace(job, plan=promise.plan, plan_job_id=promise.id)
 
 
-def planned(job: Job, *, tasks: int, cursor: str | None, now_ms: int) -> Job:
-    """`tasks` more are planned; without a `cursor` there are no more to come."""
-    job = replace(job, tasks_planned=job.tasks_planned + tasks, cursor=cursor, updated_at_ms=now_ms)
-    return job if cursor is not None else settle(_move(job, JobState.RUNNING, now_ms), now_ms=now_ms)
+def found(job: Job, rows: Sequence[ObjectRow], *, surveyed: bool, now_ms: int) -> Job:
+    """`rows` are more of its objects; once some are known, or that there are none, it runs."""
+    deletes = sum(row.action is Action.DELETE and row.outcome is Outcome.PENDING for row in rows)
+    transfers = sum(row.action is Action.TRANSFER and row.outcome is Outcome.PENDING for row in rows)
+    planning = replace(
+        job.planning,
+        surveyed=surveyed,
+        rows_found=job.planning.rows_found + len(rows),
+        transfers_waiting=job.planning.transfers_waiting + transfers,
+        deletes_waiting=job.planning.deletes_waiting + deletes,
+        deletes_found=job.planning.deletes_found + deletes,
+    )
+    job = _with(_settled(job, rows), planning, now_ms)
+    return _move(job, JobState.RUNNING, now_ms) if job.state is JobState.PLANNING else job
+
+
+def compared(job: Job, survey: SurveyResult) -> Job:
+    """Adds what a stretch of a survey has found to agree, its plan and its roots."""
+    agree = Transfer(
+        objects_planned=survey.unchanged,
+        objects_skipped=survey.unchanged,
+        bytes_logical=survey.unchanged_bytes,
+        bytes_deduplicated=survey.unchanged_bytes,
+    )
+    planning = replace(
+        job.planning,
+        cursor=survey.cursor,
+        compared=job.planning.compared + survey.compared,
+        source_root=survey.source_root,
+        destination_root=survey.destination_root,
+    )
+    job = replace(job, planning=planning, ended=accounting.add(job.ended, agree))
+    return replace(job, plan=survey.plan, plan_job_id=job.id) if job.spec.dry_run else job
+
+
+def assigned(job: Job, task: Task, rows: Sequence[ObjectRow], *, now_ms: int) -> Job:
+    """`task` was made, to deal with `rows`."""
+    planning = _without(job.planning, rows)
+    if task.kind is TaskKind.SURVEY:
+        planning = replace(planning, survey_live=True)
+    return _with(replace(job, tasks_planned=job.tasks_planned + 1), planning, now_ms)
+
+
+def closed(job: Job, rows: Sequence[ObjectRow], *, now_ms: int) -> Job:
+    """`rows`, which no task was made for, have settled."""
+    return settle(_with(_settled(job, rows), _without(job.planning, rows), now_ms), now_ms=now_ms)
+
+
+def reopened(job: Job, before: Sequence[ObjectRow], *, until_row: int, now_ms: int) -> Job:
+    """`before`, which are all that had failed up to `until_row`, count no more and wait for a task."""
+    ended = job.ended
+    for row in before:
+        ended = accounting.subtract(ended, accounting.of_row(row))
+    deletes = sum(row.action is Action.DELETE for row in before)
+    planning = replace(
+        job.planning,
+        reopened_row=until_row,
+        transfers_waiting=job.planning.transfers_waiting + len(before) - deletes,
+        deletes_waiting=job.planning.deletes_waiting + deletes,
+    )
+    return settle(_with(replace(job, ended=ended), planning, now_ms), now_ms=now_ms)
 
 
 def pause(job: Job, *, now_ms: int) -> Job:
-    """No more tasks are handed out."""
-    return _move(job, JobState.PAUSED, now_ms)
+    """No more tasks are handed out. Pausing again changes nothing.
+
+    Raises:
+        Conflict: the job has ended, or is about to.
+    """
+    return job if job.state is JobState.PAUSED else _move(job, JobState.PAUSED, now_ms)
 
 
 def resume(job: Job, *, now_ms: int) -> Job:
-    """Goes on after a pause."""
-    return _move(job, JobState.RUNNING, now_ms)
+    """Goes on where it was; a job that is not paused stays as it is.
+
+    Raises:
+        Conflict: the job has ended, or is about to.
+    """
+    if job.state in LIVE - {JobState.PAUSED, JobState.CANCELLING}:
+        return job
+    _require(job, job.state is JobState.PAUSED)
+    if not job.tasks_planned:
+        return _move(job, JobState.QUEUED, now_ms)
+    begun = job.planning.surveyed or job.planning.cursor is not None or job.planning.survey_failed
+    return _move(job, JobState.RUNNING if begun else JobState.PLANNING, now_ms)
 
 
 def cancel(job: Job, *, now_ms: int) -> Job:
-    """Asked to end; ended once no task is live (see `settle`). Asking twice changes nothing.
+    """Asked to end; ended once nothing of it is left (see `settle`). Asking twice changes nothing.
 
     Raises:
         Conflict: the job has ended otherwise.
     """
     if job.state in {JobState.CANCELLING, JobState.CANCELLED}:
         return job
-    if job.state in TERMINAL:
-        raise Conflict(f"job {job.id} has already {_ENDING[job.state]}", job=job.id, job_status=job.state)
+    _require(job, job.state in LIVE)
     return _move(job, JobState.CANCELLING, now_ms)
+
+
+def retry(job: Job, *, now_ms: int) -> Job:
+    """A job that has ended runs again, for what failed in it.
+
+    Raises:
+        Conflict: it lives, or nothing in it can be tried again.
+    """
+    objects = job.ended.objects_failed > 0 and job.spec.kind is not JobKind.VERIFY
+    if job.state in LIVE:
+        raise Conflict(f"job {job.id} is {job.state}; wait for its end, or cancel it", job=job.id)
+    if job.state is JobState.CANCELLED or not (objects or job.planning.survey_failed):
+        raise Conflict(
+            f"job {job.id} has {_ENDING[job.state]} and there is nothing in it to try again; submit a new one",
+            job=job.id,
+            job_status=job.state,
+        )
+    until = job.planning.rows_found if objects else 0
+    planning = replace(job.planning, survey_failed=False, reopened_row=0, reopen_until=until)
+    return replace(_move(job, JobState.RUNNING, now_ms), planning=planning, finished_at_ms=None)
+
+
+def change(job: Job, *, priority: int, bytes_per_second: int | None, now_ms: int) -> Job:
+    """Another priority or rate.
+
+    Raises:
+        Conflict: the job has ended.
+    """
+    _require(job, job.state in LIVE)
+    return replace(job, priority=priority, bytes_per_second=bytes_per_second, updated_at_ms=now_ms)
 
 
 def attempt_begun(job: Job, *, now_ms: int) -> Job:
@@ -123,26 +228,19 @@ def attempt_begun(job: Job, *, now_ms: int) -> Job:
     return replace(job, attempts=job.attempts + 1, started_at_ms=started_at_ms, updated_at_ms=now_ms)
 
 
-def attempt_failed(job: Job, error: ErrorInfo, *, now_ms: int) -> Job:
-    """The last failure is kept, also while a retry is to come."""
-    return replace(job, error=error, updated_at_ms=now_ms)
-
-
-def task_ended(job: Job, task: Task, *, now_ms: int) -> Job:
-    """Adds the numbers of a task that has ended, and ends the job with its last one."""
-    counted = {
-        TaskState.SUCCEEDED: "tasks_succeeded",
-        TaskState.FAILED: "tasks_failed",
-        TaskState.CANCELLED: "tasks_cancelled",
-    }[task.state]
-    changes: dict[str, Any] = {counted: getattr(job, counted) + 1}
-    ended = accounting.add(job.ended, accounting.in_the_end(task))
-    return settle(replace(job, ended=ended, updated_at_ms=now_ms, **changes), now_ms=now_ms)
+def attempt_ended(
+    job: Job, task: Task, rows: Sequence[ObjectRow], *, error: ErrorInfo | None, now_ms: int
+) -> Job:
+    """Adds `rows`, which have settled, and ends the job with its last task. The last failure is kept."""
+    job = replace(_settled(job, rows), error=error or job.error, updated_at_ms=now_ms)
+    return job if task.state not in _COUNTED else settle(_task_ended(job, task), now_ms=now_ms)
 
 
 def settle(job: Job, *, now_ms: int) -> Job:
     """The job, ended if nothing of it is left to do."""
-    if tasks_live(job) or job.state not in {JobState.RUNNING, JobState.PAUSED, JobState.CANCELLING}:
+    cancelling = job.state is JobState.CANCELLING
+    left = plans.rows_waiting(job.planning) > 0 if cancelling else not plans.is_complete(job.planning)
+    if left or tasks_live(job) or job.state not in {JobState.RUNNING, JobState.PAUSED, JobState.CANCELLING}:
         return job
     state = outcome(job)
     error = None if state is JobState.SUCCEEDED else job.error
@@ -150,22 +248,66 @@ def settle(job: Job, *, now_ms: int) -> Job:
 
 
 def outcome(job: Job) -> JobState:
-    """How a job whose tasks have all ended ends: a failed object is never called a success."""
+    """How a job of which nothing is left to do ends: a failed object is never called a success."""
     if job.state is JobState.CANCELLING:
         return JobState.CANCELLED
-    if not job.tasks_failed:
+    if not job.ended.objects_failed and not job.planning.survey_failed:
         return JobState.SUCCEEDED
-    return JobState.PARTIAL if job.tasks_succeeded else JobState.FAILED
+    done = job.ended.objects_verified + job.ended.objects_skipped + job.ended.objects_deleted
+    return JobState.PARTIAL if done else JobState.FAILED
 
 
+_COUNTED = {
+    TaskState.SUCCEEDED: "tasks_succeeded",
+    TaskState.FAILED: "tasks_failed",
+    TaskState.CANCELLED: "tasks_cancelled",
+}
 _ENDING = {
     JobState.SUCCEEDED: "succeeded",
     JobState.PARTIAL: "ended, with some objects failed",
     JobState.FAILED: "failed",
+    JobState.CANCELLED: "been cancelled",
 }
 
 
+def _task_ended(job: Job, task: Task) -> Job:
+    counted = _COUNTED[task.state]
+    changes: dict[str, Any] = {counted: getattr(job, counted) + 1}
+    if task.kind is TaskKind.SURVEY:
+        failed = task.state is TaskState.FAILED
+        changes["planning"] = replace(job.planning, survey_live=False, survey_failed=failed)
+    job = replace(job, ended=accounting.add(job.ended, accounting.of_ended(task)), **changes)
+    # A survey that failed before it found anything ends the planning all the same.
+    return replace(job, state=JobState.RUNNING) if job.state is JobState.PLANNING else job
+
+
+def _settled(job: Job, rows: Sequence[ObjectRow]) -> Job:
+    ended = job.ended
+    for row in rows:
+        ended = accounting.add(ended, accounting.of_row(row))
+    return replace(job, ended=ended)
+
+
+def _without(planning: Planning, rows: Sequence[ObjectRow]) -> Planning:
+    deletes = sum(row.action is Action.DELETE for row in rows)
+    return replace(
+        planning,
+        transfers_waiting=planning.transfers_waiting - len(rows) + deletes,
+        deletes_waiting=planning.deletes_waiting - deletes,
+    )
+
+
+def _with(job: Job, planning: Planning, now_ms: int) -> Job:
+    return replace(job, planning=planning, updated_at_ms=now_ms)
+
+
+def _require(job: Job, allowed: bool) -> None:
+    if not allowed:
+        how = _ENDING.get(job.state)
+        said = f"is {job.state}" if how is None else f"has already {how}"
+        raise Conflict(f"job {job.id} {said}", job=job.id, job_status=job.state)
+
+
 def _move(job: Job, state: JobState, now_ms: int) -> Job:
-    if state not in TRANSITIONS[job.state]:
-        raise Conflict(f"a job cannot go from {job.state} to {state}", job=job.id)
+    _require(job, state in TRANSITIONS[job.state])
     return replace(job, state=state, updated_at_ms=now_ms)

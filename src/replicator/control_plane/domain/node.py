@@ -26,6 +26,7 @@ class AddressOrigin(StrEnum):
 class Node:
     """A node. `session_id` is that of its live session; `join_at_ms` is set only while it has none.
 
+    `rpc_url` is where its gRPC service was when it last opened a session; None where it has none.
     `session_epoch` counts the sessions it has had, `join_tries` how often it was told to join since the last;
     `disconnected_at_ms` is since when it has had none.
     """
@@ -33,6 +34,7 @@ class Node:
     name: NodeName
     base_url: str
     address_origin: AddressOrigin
+    rpc_url: str | None = None
     session_id: str | None = None
     session_epoch: int = 0
     seen_at_ms: int | None = None
@@ -58,13 +60,22 @@ def register(known: Node | None, *, name: NodeName, base_url: str, now_ms: int) 
     )
 
 
-def connect(known: Node | None, *, name: NodeName, session_id: str, base_url: str, now_ms: int) -> Node:
+def connect(
+    known: Node | None,
+    *,
+    name: NodeName,
+    session_id: str,
+    base_url: str,
+    rpc_url: str | None = None,
+    now_ms: int,
+) -> Node:
     """The node, with a session; one that was unknown registers itself with the address it gives."""
     node = known or _unconnected(name, base_url, AddressOrigin.NODE, now_ms)
     by_operator = node.address_origin is AddressOrigin.OPERATOR
     return replace(
         node,
         base_url=node.base_url if by_operator else base_url,
+        rpc_url=rpc_url,
         session_id=session_id,
         session_epoch=node.session_epoch + 1,
         seen_at_ms=now_ms,

@@ -2,7 +2,7 @@
 
 A task changes hands only by `claim` and `take_back`, and each of them makes `epoch` grow: whoever holds
 an older epoch has lost the right to report. The lease is there exactly in the states `leased` and
-`cancelling`.
+`cancelling`. A leased task that shall stop for a while (`stop_asked`) stays leased until its node has stopped.
 """
 
 from __future__ import annotations
@@ -14,8 +14,16 @@ from typing import Any
 
 from replicator.control_plane.domain.lease import Lease
 from replicator.kernel.errors import Conflict
-from replicator.kernel.names import NodeName, ObjectId
-from replicator.wire.sessions import ErrorInfo, Transfer
+from replicator.kernel.names import NodeName
+from replicator.wire.sessions import BYTES_MAX, ErrorInfo, Transfer
+
+
+class TaskKind(StrEnum):
+    """What its node does: bring objects, compare what two nodes list, or delete what the source lacks."""
+
+    PULL = "pull"
+    SURVEY = "survey"
+    REMOVE = "remove"
 
 
 class TaskState(StrEnum):
@@ -34,7 +42,7 @@ class TaskState(StrEnum):
 _S = TaskState
 TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
     _S.READY: frozenset({_S.LEASED, _S.HELD, _S.FAILED, _S.CANCELLED}),
-    _S.LEASED: frozenset({_S.SUCCEEDED, _S.FAILED, _S.SCHEDULED, _S.READY, _S.CANCELLING}),
+    _S.LEASED: frozenset({_S.SUCCEEDED, _S.FAILED, _S.SCHEDULED, _S.READY, _S.HELD, _S.CANCELLING}),
     _S.SCHEDULED: frozenset({_S.READY, _S.HELD, _S.CANCELLED}),
     _S.HELD: frozenset({_S.READY, _S.SCHEDULED, _S.CANCELLED}),
     _S.CANCELLING: frozenset({_S.CANCELLED}),
@@ -48,19 +56,25 @@ IN_HAND = frozenset({TaskState.LEASED, TaskState.CANCELLING})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One object to pull to one destination.
+    """Part of a job for one destination: some of its objects, or a stretch of its survey.
 
-    `attempt` counts those begun, `failures` those that count against the cap. While failures are those of
-    a node that cannot be reached, `parked_since_ms` is when that began and `parked_for` is the node.
-    `transfer` is that of the latest attempt; `earlier_…` are sums over the attempts before it.
+    `items` counts the objects that have not settled, `items_failed` those that failed for good. `attempt` counts
+    attempts begun, `failures` those that count against the cap. While failures are those of a node that cannot
+    be reached, `parked_since_ms` is when that began and `parked_for` is the node. `transfer` is that of the
+    latest attempt, without what it did for objects that have settled. `credit_…` is what attempts before it
+    brought for objects that had not settled, `earlier_bytes_wire` all that they received.
     """
 
     id: int
     job_id: int
     src_node: NodeName
     dst_node: NodeName
-    object_id: ObjectId
+    kind: TaskKind = TaskKind.PULL
+    priority: int = 0
+    items: int = 0
+    items_failed: int = 0
     state: TaskState = TaskState.READY
+    stop_asked: bool = False
     epoch: int = 0
     attempt: int = 0
     failures: int = 0
@@ -72,11 +86,10 @@ class Task:
     not_before_ms: int | None = None
     begun_at_ms: int | None = None
     transfer: Transfer = field(default_factory=Transfer)
-    earlier_bytes_transferred: int = 0
+    credit_bytes_transferred: int = 0
+    credit_bytes_saved: int = 0
     earlier_bytes_wire: int = 0
     error: ErrorInfo | None = None
-    version: str | None = None
-    manifest: str | None = None
     created_at_ms: int
     updated_at_ms: int
 
@@ -97,9 +110,11 @@ def claim(task: Task, *, lease: Lease, now_ms: int) -> Task:
         epoch=task.epoch + 1,
         attempt=task.attempt + 1,
         begun_at_ms=now_ms,
+        stop_asked=False,
         transfer=known,
-        earlier_bytes_transferred=task.earlier_bytes_transferred + task.transfer.bytes_transferred,
-        earlier_bytes_wire=task.earlier_bytes_wire + task.transfer.bytes_wire,
+        credit_bytes_transferred=_sum(task.credit_bytes_transferred, task.transfer.bytes_transferred),
+        credit_bytes_saved=_sum(task.credit_bytes_saved, task.transfer.bytes_saved),
+        earlier_bytes_wire=_sum(task.earlier_bytes_wire, task.transfer.bytes_wire),
     )
 
 
@@ -119,9 +134,9 @@ def report(task: Task, transfer: Transfer, *, now_ms: int) -> Task:
     return replace(task, transfer=Transfer(**merged), updated_at_ms=now_ms)
 
 
-def succeed(task: Task, *, version: str | None, manifest: str | None, now_ms: int) -> Task:
-    """The object is there, verified and durable."""
-    return _move(task, TaskState.SUCCEEDED, now_ms, error=None, version=version, manifest=manifest)
+def succeed(task: Task, *, now_ms: int) -> Task:
+    """Every object has settled well, verified and durable; or the stretch is surveyed."""
+    return _move(task, TaskState.SUCCEEDED, now_ms, error=None)
 
 
 def fail(task: Task, *, error: ErrorInfo, now_ms: int) -> Task:
@@ -174,8 +189,13 @@ def unpark(task: Task, *, now_ms: int) -> Task:
 
 
 def hold(task: Task, *, now_ms: int) -> Task:
-    """Not to be claimed until it is resumed; a backoff goes on meanwhile."""
+    """Not to be claimed until it is resumed; a backoff goes on meanwhile. What a node has in hand has stopped."""
     return _move(task, TaskState.HELD, now_ms)
+
+
+def ask_to_stop(task: Task, *, now_ms: int) -> Task:
+    """The node that has it in hand is to stop. That is not taken back: whatever arrived stays with it."""
+    return replace(task, stop_asked=True, updated_at_ms=now_ms)
 
 
 def resume(task: Task, *, now_ms: int) -> Task:
@@ -196,6 +216,10 @@ def cancel(task: Task, *, now_ms: int) -> Task:
 def fence(task: Task) -> Task:
     """The next epoch, so that nobody's word counts until the task is claimed again."""
     return replace(task, epoch=task.epoch + 1)
+
+
+def _sum(left: int, right: int) -> int:
+    return min(left + right, BYTES_MAX)
 
 
 def _move(task: Task, state: TaskState, now_ms: int, **changes: Any) -> Task:

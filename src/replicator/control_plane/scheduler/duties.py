@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replicator.control_plane.domain import job as jobs
 from replicator.control_plane.domain import task as tasks
-from replicator.control_plane.domain.job import Job, MigrateSpec
 from replicator.control_plane.domain.policy import RetryPolicy
 from replicator.control_plane.ports import Event, Unit
+from replicator.control_plane.scheduler import planner
 from replicator.control_plane.scheduler.decide import Snapshot
 from replicator.control_plane.services import outcomes
 from replicator.control_plane.services.registry import disconnect
@@ -20,6 +19,7 @@ from replicator.kernel.names import NodeName
 from replicator.wire.sessions import ErrorInfo
 
 PAGE = 100
+JOBS_PLANNED_MAX = 16
 JOINS_MAX = 8
 
 
@@ -46,9 +46,9 @@ def look(unit: Unit) -> Snapshot:
 
 
 def plan(unit: Unit) -> None:
-    """Turn the oldest waiting jobs into tasks."""
-    for job in unit.jobs.to_plan(limit=PAGE):
-        _plan_job(unit, jobs.begin_planning(job, now_ms=unit.now_ms))
+    """One step of each of a few jobs that have something to be planned."""
+    for job in unit.jobs.to_plan(limit=JOBS_PLANNED_MAX):
+        planner.plan_job(unit, job)
 
 
 def expire_sessions(unit: Unit) -> None:
@@ -95,25 +95,6 @@ def start_anew(unit: Unit, *, lease_ms: int, policy: RetryPolicy) -> None:
     sessions = unit.sessions.extend_all(expires_at_ms=expires_at_ms)
     unit.tasks.extend_all(expires_at_ms=expires_at_ms, due_by_ms=unit.now_ms + policy.delay_ms_max)
     unit.note(Event(name="sessions.resumed", fields={"sessions": sessions}))
-
-
-def _plan_job(unit: Unit, job: Job) -> None:
-    specs, cursor = _expand(job)
-    for spec in specs:
-        task = unit.tasks.add(job.id, spec, now_ms=unit.now_ms)
-        unit.note(
-            Event(
-                name="task.ready", fields={"task": task.id, "job": job.id}, wakes=task.dst_node, level="debug"
-            )
-        )
-    planned = jobs.planned(job, tasks=len(specs), cursor=cursor, now_ms=unit.now_ms)
-    unit.jobs.put(planned)
-    unit.note(outcomes.job_event(planned))
-
-
-def _expand(job: Job) -> tuple[list[MigrateSpec], str | None]:
-    """The next tasks of `job`, and where to go on; a migration is one task."""
-    return [job.spec], None
 
 
 def _give_up_on(unit: Unit, node: NodeName, *, latest_ms: int, hours: float) -> None:

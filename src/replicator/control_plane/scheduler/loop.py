@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from replicator.control_plane.domain.policy import RetryPolicy
 from replicator.control_plane.events import Wakeups
-from replicator.control_plane.ports import Database, Unit
+from replicator.control_plane.ports import SCHEDULER_TOPIC, Database, Unit
 from replicator.control_plane.scheduler import duties
 from replicator.control_plane.scheduler.decide import Decision, Duty, decide
-from replicator.control_plane.services.jobs import SCHEDULER_TOPIC
 from replicator.control_plane.services.registry import Registry
 from replicator.kernel.errors import Unavailable
 from replicator.runtime.logging import get_logger

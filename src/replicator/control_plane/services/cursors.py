@@ -9,7 +9,7 @@ from replicator.kernel.errors import InvalidRequest
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import INTEGER_MAX
 
-_NODES, _JOBS = "1n:", "1j:"
+_NODES, _JOBS, _ROWS, _LINKS = "1n:", "1j:", "1o:", "1l:"
 _LENGTH_MAX = 200
 
 
@@ -33,7 +33,34 @@ def of_job(job_id: int) -> str:
 
 def before_job(cursor: str) -> int:
     """The id in `cursor`; raises `InvalidRequest`."""
-    text = _decode(cursor, _JOBS)
+    return _number(_decode(cursor, _JOBS))
+
+
+def of_row(row: int) -> str:
+    """After the object in `row` of a job."""
+    return _encode(_ROWS + str(row))
+
+
+def after_row(cursor: str) -> int:
+    """The row in `cursor`; raises `InvalidRequest`."""
+    return _number(_decode(cursor, _ROWS))
+
+
+def of_link(source: NodeName, destination: NodeName) -> str:
+    """After the link from `source` to `destination`."""
+    return _encode(f"{_LINKS}{source}/{destination}")
+
+
+def after_link(cursor: str) -> tuple[NodeName, NodeName]:
+    """Source and destination in `cursor`; raises `InvalidRequest`."""
+    source, _, destination = _decode(cursor, _LINKS).partition("/")
+    try:
+        return NodeName.parse(source), NodeName.parse(destination)
+    except InvalidRequest as error:
+        raise _bad() from error
+
+
+def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= INTEGER_MAX):
         raise _bad()
     return int(text)

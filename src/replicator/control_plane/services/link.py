@@ -16,7 +16,7 @@ from replicator.wire.sessions import OpenSession, Poll, PollReply, SessionOpened
 _GLANCE_S = 1.0
 """How often a wait looks whether its client is still there, and the pace of saying the same thing again."""
 
-Said = frozenset[tuple[str, int, int]]
+Said = frozenset[tuple[str | int, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +89,8 @@ class Link:
     def _is_news(self, polled: Polled) -> bool:
         """Whether the reply says more than the one before: a node that is still stopping is not hurried."""
         said = _said(polled.reply)
-        before = self._said.pop(polled.node, frozenset())
-        if said:
+        before = self._said.pop(polled.node, _NOTHING)
+        if said != _NOTHING:
             self._said[polled.node] = said
         return bool(polled.reply.acknowledged) or not said <= before
 
@@ -101,8 +101,12 @@ def _said(reply: PollReply) -> Said:
             *(("run", task.task_id, task.epoch) for task in reply.tasks),
             *(("cancel", task.task_id, task.epoch) for task in reply.cancel),
             *(("abandon", task.task_id, task.epoch) for task in reply.abandon),
+            ("limits", reply.limits.model_dump_json()),
         ]
     )
+
+
+_NOTHING = _said(PollReply())
 
 
 def _is_empty(reply: PollReply) -> bool:

@@ -1,22 +1,29 @@
-"""What the news of an attempt means for its task and its job. Synchronous work inside a unit."""
+"""What the news of an attempt means for its task, its objects and its job. Synchronous work inside a unit."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from replicator.control_plane.domain import job as jobs
 from replicator.control_plane.domain import policy as policies
+from replicator.control_plane.domain import settlement
 from replicator.control_plane.domain import task as tasks
-from replicator.control_plane.domain.job import Job
+from replicator.control_plane.domain.job import Job, JobState
+from replicator.control_plane.domain.object_row import ObjectRow
+from replicator.control_plane.domain.object_row import Outcome as ObjectOutcome
 from replicator.control_plane.domain.policy import RetryPolicy
-from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.domain.settlement import Settlement
+from replicator.control_plane.domain.task import Task, TaskKind, TaskState
 from replicator.control_plane.ports import Event, Unit
+from replicator.control_plane.services import surveys, telling
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import ErrorInfo, TaskProgress, TaskResult
 
 Outcome = Literal["succeeded", "failed", "cancelled", "lost"]
 
 _NO_REASON = ErrorInfo(error_class="transient", code="internal", message="the node gave no reason")
+_ENDS = {TaskState.FAILED: ObjectOutcome.FAILED, TaskState.CANCELLED: ObjectOutcome.CANCELLED}
 
 
 def apply_result(unit: Unit, node: NodeName, result: TaskResult, policy: RetryPolicy) -> None:
@@ -25,14 +32,17 @@ def apply_result(unit: Unit, node: NodeName, result: TaskResult, policy: RetryPo
     task = unit.tasks.get(result.task_id) if ours else None
     if (
         task is None
-        or (task.dst_node, task.object_id) != (node, result.object_id)
+        or task.dst_node != node
         or not tasks.is_held_by(task, epoch=result.epoch, boot_id=result.boot_id)
     ):
         _note_refusal(unit, node, result, task)
         return
+    telling.corruption(unit, task, result)
     task = tasks.report(task, result.transfer, now_ms=unit.now_ms)
-    error = _error_of(task, result)
-    conclude(unit, task, _after(unit, task, result, error, policy), outcome=result.outcome, error=error)
+    if task.kind is TaskKind.SURVEY:
+        _apply_survey(unit, task, result, policy)
+    else:
+        _apply_objects(unit, task, result, policy)
 
 
 def record_progress(unit: Unit, task: Task, progress: TaskProgress) -> Task:
@@ -51,8 +61,25 @@ def take_back(unit: Unit, task: Task, *, message: str, at_once: bool, policy: Re
     conclude(unit, task, after, outcome="lost", error=error)
 
 
-def conclude(unit: Unit, before: Task, after: Task, *, outcome: Outcome, error: ErrorInfo | None) -> None:
-    """Store the end of the attempt in `before`, which led to `after`, and what follows for the job."""
+def stopped(unit: Unit, task: Task) -> None:
+    """The node has stopped, as it was asked to, or never took the task: it ends, or waits as its job does."""
+    conclude(unit, task, _after_stop(unit, task), outcome="cancelled", error=None)
+
+
+def conclude(
+    unit: Unit,
+    before: Task,
+    after: Task,
+    *,
+    outcome: Outcome,
+    error: ErrorInfo | None,
+    rows: Settlement | None = None,
+) -> None:
+    """Store the end of the attempt in `before`, which led to `after`, and what follows for the job.
+
+    Args:
+        rows: what the attempt meant for the objects; None where nothing is known of it.
+    """
     unit.attempts.end(
         task_id=before.id,
         epoch=before.epoch,
@@ -61,25 +88,29 @@ def conclude(unit: Unit, before: Task, after: Task, *, outcome: Outcome, error: 
         transfer=before.transfer,
         now_ms=unit.now_ms,
     )
-    move(unit, after, error=error)
+    if (
+        before.stop_asked
+        and after.state in {TaskState.READY, TaskState.SCHEDULED}
+        and _is_paused(unit, after)
+    ):
+        after = tasks.hold(after, now_ms=unit.now_ms)
+    move(unit, after, error=error, rows=rows)
 
 
-def move(unit: Unit, task: Task, *, error: ErrorInfo | None = None) -> None:
-    """Store a task in its new state, and what follows for its job: its last failure, and its end."""
+def move(unit: Unit, task: Task, *, error: ErrorInfo | None = None, rows: Settlement | None = None) -> None:
+    """Store a task in its new state, and what follows for its objects and its job: failures, and their ends."""
+    task, settled, waiting = _settle(unit, task, error, rows)
     unit.tasks.put(task)
-    wakes = task.dst_node if task.state in {TaskState.READY, TaskState.CANCELLING} else None
-    unit.note(_task_event(task, error, wakes))
-    ended = task.state in tasks.TERMINAL
-    if error is None and not ended:
+    unit.objects.put_many([*settled, *waiting])
+    telling.task(unit, task, error)
+    if error is None and not settled and task.state not in tasks.TERMINAL:
         return
     job = known_job(unit, task.job_id)
-    if error is not None and task.state is not TaskState.CANCELLED:
-        job = jobs.attempt_failed(job, error, now_ms=unit.now_ms)
-    if ended:
-        job = jobs.task_ended(job, task, now_ms=unit.now_ms)
-    unit.jobs.put(job)
-    if job.state in jobs.TERMINAL:
-        unit.note(job_event(job))
+    reason = None if task.state is TaskState.CANCELLED else error or _first_error(settled)
+    after = jobs.attempt_ended(job, task, settled, error=reason, now_ms=unit.now_ms)
+    unit.jobs.put(after)
+    telling.failures(unit, settled)
+    telling.job_moved(unit, job, after)
 
 
 def known_job(unit: Unit, job_id: int) -> Job:
@@ -89,9 +120,84 @@ def known_job(unit: Unit, job_id: int) -> Job:
     return job
 
 
-def job_event(job: Job, *, wakes: str | None = None) -> Event:
-    """That `job` went into its state."""
-    return Event(name=f"job.{job.state}", fields={"job": job.id, "attempts": job.attempts}, wakes=wakes)
+def _settle(
+    unit: Unit, task: Task, error: ErrorInfo | None, rows: Settlement | None
+) -> tuple[Task, Sequence[ObjectRow], Sequence[ObjectRow]]:
+    """`task` with the rows that have settled and those whose last error is news.
+
+    What a task has left when it ends otherwise than well ends with it.
+    """
+    settled, waiting = ((), ()) if rows is None else (rows.settled, rows.waiting)
+    if task.state not in _ENDS or task.items == 0:
+        return task, settled, waiting
+    left = waiting if rows is not None else unit.objects.pending_of(task)
+    reason = error if rows is None and task.state is TaskState.FAILED else None
+    closed = settlement.close(task, left, _ENDS[task.state], error=reason)
+    return closed.task, [*settled, *closed.settled], ()
+
+
+def _apply_objects(unit: Unit, task: Task, result: TaskResult, policy: RetryPolicy) -> None:
+    error = _error_of(task, result)
+    unnamed = {"succeeded": settlement.UNSAID, "failed": error, "cancelled": None}[result.outcome]
+    rows = settlement.of_result(task, unit.objects.pending_of(task), result.objects, error=unnamed)
+    telling.strangers(unit, task, rows.strangers)
+    if not rows.waiting:
+        after, error = _after_all(rows.task, rows, unit.now_ms)
+    elif _was_asked(task, result):
+        after, error = _after_stop(unit, rows.task), None
+    else:
+        error = error if result.outcome == "cancelled" else _gravest(rows.waiting)
+        after = _after(rows.task, result, error or _NO_REASON, policy, unit.now_ms)
+    conclude(unit, task, after, outcome=result.outcome, error=error, rows=rows)
+
+
+def _apply_survey(unit: Unit, task: Task, result: TaskResult, policy: RetryPolicy) -> None:
+    error = _error_of(task, result)
+    if error is None and task.state is not TaskState.CANCELLING:
+        error = surveys.take(unit, known_job(unit, task.job_id), result.survey)
+    if task.state is TaskState.CANCELLING or _was_asked(task, result):
+        after, error = _after_stop(unit, task), None
+    elif error is None:
+        after = tasks.succeed(task, now_ms=unit.now_ms)
+    else:
+        after = _after(task, result, error, policy, unit.now_ms)
+    conclude(unit, task, after, outcome=result.outcome, error=error)
+
+
+def _was_asked(task: Task, result: TaskResult) -> bool:
+    """Whether the attempt ended because it was to be stopped."""
+    return result.outcome == "cancelled" and (task.stop_asked or task.state is TaskState.CANCELLING)
+
+
+def _after_all(task: Task, rows: Settlement, now_ms: int) -> tuple[Task, ErrorInfo | None]:
+    """The task once all of its objects have settled, and the error that the first that failed has."""
+    if task.state is TaskState.CANCELLING:
+        return tasks.cancel(task, now_ms=now_ms), None
+    error = _first_error(rows.settled)
+    if task.items_failed and error is not None:
+        return tasks.fail(task, error=error, now_ms=now_ms), error
+    return tasks.succeed(task, now_ms=now_ms), None
+
+
+def _after(task: Task, result: TaskResult, error: ErrorInfo, policy: RetryPolicy, now_ms: int) -> Task:
+    if task.state is TaskState.CANCELLING:
+        return tasks.cancel(task, now_ms=now_ms)
+    if result.outcome != "cancelled":
+        return policies.after_failure(task, error=error, policy=policy, now_ms=now_ms)
+    # Nobody asked for it: the node is shutting down.
+    return policies.after_loss(task, error=error, at_once=False, policy=policy, now_ms=now_ms)
+
+
+def _after_stop(unit: Unit, task: Task) -> Task:
+    if task.state is TaskState.CANCELLING:
+        return tasks.cancel(task, now_ms=unit.now_ms)
+    if _is_paused(unit, task):
+        return tasks.hold(task, now_ms=unit.now_ms)
+    return tasks.release(task, now_ms=unit.now_ms)
+
+
+def _is_paused(unit: Unit, task: Task) -> bool:
+    return known_job(unit, task.job_id).state is JobState.PAUSED
 
 
 def _error_of(task: Task, result: TaskResult) -> ErrorInfo | None:
@@ -104,20 +210,18 @@ def _error_of(task: Task, result: TaskResult) -> ErrorInfo | None:
             return ErrorInfo(error_class="node-down", code="cancelled", message=f"{task.dst_node} stopped")
 
 
-def _after(unit: Unit, task: Task, result: TaskResult, error: ErrorInfo | None, policy: RetryPolicy) -> Task:
-    now_ms = unit.now_ms
-    if task.state is TaskState.CANCELLING:
-        return tasks.cancel(task, now_ms=now_ms)
-    if error is None:
-        return tasks.succeed(task, version=result.version, manifest=result.manifest, now_ms=now_ms)
-    if result.outcome == "cancelled":
-        # Nobody asked for it: the node is shutting down.
-        return policies.after_loss(task, error=error, at_once=False, policy=policy, now_ms=now_ms)
-    return policies.after_failure(task, error=error, policy=policy, now_ms=now_ms)
+def _gravest(waiting: Sequence[ObjectRow]) -> ErrorInfo:
+    """Of the errors of objects that may be tried again, one that counts, if there is one."""
+    errors = [row.error for row in waiting if row.error is not None]
+    return next((error for error in errors if error.error_class != "node-down"), errors[0])
+
+
+def _first_error(settled: Sequence[ObjectRow]) -> ErrorInfo | None:
+    return next((row.error for row in settled if row.error is not None), None)
 
 
 def _note_refusal(unit: Unit, node: NodeName, result: TaskResult, task: Task | None) -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "node": node,
         "control_plane": result.control_plane,
         "task": result.task_id,
@@ -128,17 +232,3 @@ def _note_refusal(unit: Unit, node: NodeName, result: TaskResult, task: Task | N
         "task_epoch": None if task is None else task.epoch,
     }
     unit.note(Event(name="result.refused", fields=fields, level="warning"))
-
-
-def _task_event(task: Task, error: ErrorInfo | None, wakes: str | None) -> Event:
-    fields: dict[str, Any] = {
-        "task": task.id,
-        "job": task.job_id,
-        "node": task.dst_node,
-        "epoch": task.epoch,
-        "attempt": task.attempt,
-    }
-    if error is None:
-        return Event(name=f"task.{task.state}", fields=fields, wakes=wakes, level="debug")
-    fields |= {"error_class": error.error_class, "error_code": error.code, "error": error.message}
-    return Event(name=f"task.{task.state}", fields=fields, wakes=wakes, level="warning")

@@ -9,6 +9,7 @@ from pydantic import HttpUrl
 
 from replicator.control_plane.domain import lease as leases
 from replicator.control_plane.domain import node as nodes
+from replicator.control_plane.domain.limits import NodeLimits
 from replicator.control_plane.domain.node import Node
 from replicator.control_plane.ports import Database, Event, Joiner, Unit
 from replicator.control_plane.services import cursors
@@ -116,7 +117,7 @@ def disconnect(unit: Unit, session: leases.Session, *, reason: str) -> None:
     if node is not None and node.session_id == session.id:
         unit.nodes.put(nodes.disconnect(node, seen_at_ms=session.renewed_at_ms, now_ms=unit.now_ms))
     fields = {"node": session.node, "boot_id": session.boot_id, "epoch": session.epoch}
-    unit.note(Event(name=f"session.{reason}", fields=fields, wakes=session.node, level="warning"))
+    unit.note(Event(name=f"session.{reason}", fields=fields, wakes=[session.node], level="warning"))
 
 
 def _register(unit: Unit, name: NodeName, base_url: str) -> bool:
@@ -147,15 +148,19 @@ def _page(unit: Unit, after: str, limit: int) -> NodePage:
     shown = found[:limit]
     more = len(found) > limit
     sessions = unit.sessions.get_many(frozenset(node.session_id for node in shown if node.session_id))
+    limits = unit.limits.of_nodes(frozenset(node.name for node in shown))
     return NodePage(
-        nodes=[node_view(node, sessions.get(node.session_id or "")) for node in shown],
+        nodes=[
+            node_view(node, sessions.get(node.session_id or ""), limits.get(node.name, NodeLimits()))
+            for node in shown
+        ],
         next_cursor=cursors.of_name(shown[-1].name) if more else None,
     )
 
 
 def _view(unit: Unit, node: Node) -> NodeView:
     session = None if node.session_id is None else unit.sessions.get(node.session_id)
-    return node_view(node, session)
+    return node_view(node, session, unit.limits.of_node(node.name))
 
 
 def _delete(unit: Unit, name: NodeName) -> None:
@@ -169,4 +174,4 @@ def _delete(unit: Unit, name: NodeName) -> None:
             jobs=list(jobs),
         )
     unit.nodes.delete(name)
-    unit.note(Event(name="node.deleted", fields={"node": name}, wakes=name))
+    unit.note(Event(name="node.deleted", fields={"node": name}, wakes=[name]))

@@ -19,7 +19,8 @@ from replicator.control_plane.domain.policy import RetryPolicy
 from replicator.control_plane.domain.task import Task, TaskState
 from replicator.control_plane.ports import Event, Unit
 from replicator.control_plane.services import outcomes
-from replicator.control_plane.services.registry import address, disconnect, require_node
+from replicator.control_plane.services.assignments import assignment, limits_of, ref_of
+from replicator.control_plane.services.registry import address, disconnect
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import (
     OpenSession,
@@ -27,7 +28,6 @@ from replicator.wire.sessions import (
     PollReply,
     TaskAssignment,
     TaskRef,
-    TaskSource,
 )
 
 PARKED_RELEASED_MAX = 1000
@@ -62,7 +62,12 @@ def open_session(unit: Unit, request: OpenSession, *, session_id: str, terms: Te
         outcomes.apply_result(unit, name, result, terms.policy)
     _end_earlier_session(unit, known)
     node = nodes.connect(
-        known, name=name, session_id=session_id, base_url=address(request.base_url), now_ms=unit.now_ms
+        known,
+        name=name,
+        session_id=session_id,
+        base_url=address(request.base_url),
+        rpc_url=None if request.rpc_url is None else address(request.rpc_url),
+        now_ms=unit.now_ms,
     )
     unit.nodes.put(node)
     session = Session(
@@ -99,6 +104,7 @@ def poll(unit: Unit, session_id: str, request: Poll, *, terms: Terms) -> Polled:
     reply = PollReply(
         acknowledged=[result.ref for result in request.results],
         abandon=_not_held(unit, request, held),
+        limits=limits_of(unit, session.node),
     )
     _tend(unit, session, held, request, reply)
     reply.tasks.extend(_claim(unit, session, limit=request.capacity - len(reply.tasks)))
@@ -106,7 +112,7 @@ def poll(unit: Unit, session_id: str, request: Poll, *, terms: Terms) -> Polled:
 
 
 def _not_held(unit: Unit, request: Poll, held: list[Task]) -> list[TaskRef]:
-    refs = {_ref(unit, task) for task in held}
+    refs = {ref_of(unit, task) for task in held}
     return [progress.ref for progress in request.running if progress.ref not in refs]
 
 
@@ -143,21 +149,20 @@ def _tend(unit: Unit, session: Session, held: list[Task], request: Poll, reply: 
     """Renew what the node has in hand, and say again what it seems not to have heard."""
     running = {progress.ref: progress for progress in request.running}
     for task in held:
-        progress = running.get(_ref(unit, task))
+        progress = running.get(ref_of(unit, task))
         if progress is not None:
             _renew(unit, outcomes.record_progress(unit, task, progress), session)
-        if task.state is TaskState.CANCELLING:
-            _tend_cancelling(unit, task, running=progress is not None, reply=reply)
+        if task.state is TaskState.CANCELLING or task.stop_asked:
+            _tend_stopping(unit, task, running=progress is not None, reply=reply)
         elif progress is None and len(reply.tasks) < request.capacity:
-            reply.tasks.append(_assignment(unit, _renew(unit, task, session)))
+            reply.tasks.append(assignment(unit, _renew(unit, task, session)))
 
 
-def _tend_cancelling(unit: Unit, task: Task, *, running: bool, reply: PollReply) -> None:
+def _tend_stopping(unit: Unit, task: Task, *, running: bool, reply: PollReply) -> None:
     if running:
-        reply.cancel.append(_ref(unit, task))
+        reply.cancel.append(ref_of(unit, task))
     else:
-        cancelled = tasks.cancel(task, now_ms=unit.now_ms)
-        outcomes.conclude(unit, task, cancelled, outcome="cancelled", error=None)
+        outcomes.stopped(unit, task)
 
 
 def _claim(unit: Unit, session: Session, *, limit: int) -> list[TaskAssignment]:
@@ -166,28 +171,12 @@ def _claim(unit: Unit, session: Session, *, limit: int) -> list[TaskAssignment]:
     for ready in unit.tasks.ready(session.node, limit=limit):
         task = tasks.claim(ready, lease=lease, now_ms=unit.now_ms)
         unit.attempts.begin(task)
+        unit.objects.count_attempt(task)
         outcomes.move(unit, task)
         job = outcomes.known_job(unit, task.job_id)
         unit.jobs.put(jobs.attempt_begun(job, now_ms=unit.now_ms))
-        claimed.append(_assignment(unit, task))
+        claimed.append(assignment(unit, task))
     return claimed
-
-
-def _assignment(unit: Unit, task: Task) -> TaskAssignment:
-    source = require_node(unit, task.src_node)
-    return TaskAssignment(
-        control_plane=unit.control_plane,
-        task_id=task.id,
-        epoch=task.epoch,
-        job_id=task.job_id,
-        attempt=task.attempt,
-        source=TaskSource(node=source.name, base_url=source.base_url),
-        object_id=task.object_id,
-    )
-
-
-def _ref(unit: Unit, task: Task) -> TaskRef:
-    return TaskRef(control_plane=unit.control_plane, task_id=task.id, epoch=task.epoch)
 
 
 def _renew(unit: Unit, task: Task, session: Session) -> Task:

@@ -1,13 +1,14 @@
-"""The node's ASGI application: object and chunk paths bare, everything else by FastAPI."""
+"""The node's ASGI application: objects, chunks and other nodes bare, everything else by FastAPI."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
 
-from replicator.data_plane.api import chunks, objects
+from replicator.data_plane.api import chunks, objects, replication
 from replicator.data_plane.api.exchange import ASGIApp, Exchange, Receive, Scope, Send
 from replicator.data_plane.api.headers import problem_headers
+from replicator.data_plane.api.replication import ReplicationRoutes
 from replicator.data_plane.api.stall import StallWatch
 from replicator.data_plane.metrics import NodeMetrics
 from replicator.data_plane.objects.blocks import BlockBudget
@@ -27,7 +28,7 @@ class NodeApp:
     """Dispatches by path, bounds what is in progress, and turns errors into responses.
 
     Args:
-        rest: takes the lifespan and every path that is not below `/objects/` or `/chunks/`.
+        rest: takes the lifespan and every path that is not below `/objects/`, `/chunks/` or `/replication/`.
         requests_max: requests in progress; one more is answered 503, unless it is about operations.
         stalls: watches the clients of these requests.
         budget: gives those their turn that may answer with many bytes.
@@ -50,12 +51,14 @@ class NodeApp:
         self._requests = 0
         self._handlers: list[tuple[bytes, Handler]] = []
 
-    def attach(self, service: ObjectService) -> None:
-        """Serve objects and chunks from now on; called when the event loop runs."""
+    def attach(self, service: ObjectService, other_nodes: ReplicationRoutes | None) -> None:
+        """Serve objects, chunks and, unless that is None, other nodes from now on; called when the event loop runs."""
         self._handlers = [
             (objects.PREFIX, objects.ObjectRoutes(service, self._metrics).handle),
             (chunks.PREFIX, chunks.ChunkRoutes(service).handle),
         ]
+        if other_nodes is not None:
+            self._handlers.append((replication.PREFIX, other_nodes.handle))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""

@@ -1,4 +1,4 @@
-"""OpenAPI of the paths that FastAPI does not serve: objects and chunks."""
+"""OpenAPI of the paths that FastAPI does not serve: objects, chunks and what other nodes ask."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from replicator.runtime.problems import PROBLEM_RESPONSES
 from replicator.wire.frames import MEDIA_TYPE as CHUNKS_MEDIA_TYPE
 from replicator.wire.manifests import VERSION_HEADER
 from replicator.wire.objects import DELETE_MARKER_HEADER, REMOVED_VERSION_HEADER, PutResult
+from replicator.wire.replication import MEDIA_TYPE as PROTOBUF_MEDIA_TYPE
 
 _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _OBJECT_ID = {
@@ -41,13 +42,29 @@ _DIGEST = {
     "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }
 
+_ASKED_BY_NODES = {
+    "hello": ("Say who answers", "`HelloRequest`, `HelloReply`."),
+    "buckets": ("List buckets", "`BucketsRequest`, `BucketsReply`."),
+    "list": ("List a stretch of a bucket, or its digest", "`ListRequest`, `ListReply`."),
+    "offers": ("Offer manifests and keep them for a while", "`OffersRequest`, `OffersReply`."),
+    "page": ("Fetch a page of a long manifest", "`PageRequest`, `PageReply`."),
+    "missing": ("Say which chunks are not here", "`MissingRequest`, `MissingReply`."),
+    "fetch": (
+        "Fetch many chunks",
+        "`FetchRequest`; the answer is one stream of frames, in the order asked for.",
+    ),
+    "prove": ("Read every byte of some versions", "`ProveRequest`, `ProveReply`, which comes in parts."),
+    "remove": ("Delete exactly these versions for good", "`RemoveRequest`, `RemoveReply`."),
+}
+"""Summary, and the messages of proto/replicator/v1."""
+
 
 def bare_paths() -> dict[str, Any]:
-    """The `paths` members for `/objects/{object_id}`, `/chunks/{digest}` and `/chunks/fetch`."""
+    """The `paths` members for `/objects/{object_id}`, `/chunks/{digest}` and `/replication/…`."""
     return {
         "/objects/{object_id}": {"parameters": [_OBJECT_ID, _BUCKET], **_object_operations()},
         "/chunks/{digest}": {"parameters": [_DIGEST], **_chunk_operations()},
-        "/chunks/fetch": {"post": _fetch_operation()},
+        **{f"/replication/{method}": {"post": _asked_by_nodes(method)} for method in _ASKED_BY_NODES},
     }
 
 
@@ -118,28 +135,36 @@ def _chunk_operations() -> dict[str, Any]:
             "Read a chunk",
             "The bytes, checked.",
             {"200": {"description": "The bytes.", "content": {"application/octet-stream": _BYTES}}},
+            tag="chunks",
         ),
-        "head": _operation("Is a chunk here", "Its length.", {"200": {"description": "It is here."}}),
+        "head": _operation(
+            "Is a chunk here", "Its length.", {"200": {"description": "It is here."}}, tag="chunks"
+        ),
         "put": _operation(
             "Store a chunk",
             "400 unless the body hashes to the digest.",
             {"201": {"description": "Stored."}, "204": {"description": "It was here."}},
+            tag="chunks",
             requestBody={"required": True, "content": {"application/octet-stream": _BYTES}},
         ),
     }
 
 
-def _fetch_operation() -> dict[str, Any]:
+def _asked_by_nodes(method: str) -> dict[str, Any]:
+    summary, description = _ASKED_BY_NODES[method]
+    reply = CHUNKS_MEDIA_TYPE if method == "fetch" else PROTOBUF_MEDIA_TYPE
     return _operation(
-        "Fetch many chunks",
-        "The body is a run of 32-byte digests, the answer one framed stream of the chunks in that order.",
-        {"200": {"description": "Frames.", "content": {CHUNKS_MEDIA_TYPE: _BYTES}}},
-        requestBody={"required": True, "content": {"application/octet-stream": _BYTES}},
+        summary,
+        description,
+        {"200": {"description": "The reply.", "content": {reply: _BYTES}}},
+        tag="other nodes",
+        requestBody={"required": True, "content": {PROTOBUF_MEDIA_TYPE: _BYTES}},
     )
 
 
-def _operation(summary: str, description: str, responses: dict[str, Any], **rest: Any) -> dict[str, Any]:
-    tag = "chunks" if "chunk" in summary.lower() else "objects"
+def _operation(
+    summary: str, description: str, responses: dict[str, Any], *, tag: str = "objects", **rest: Any
+) -> dict[str, Any]:
     return {
         "tags": [tag],
         "summary": summary,

@@ -7,7 +7,7 @@ import concurrent.futures
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from replicator.data_plane.objects.blocks import BlockBudget
 from replicator.data_plane.objects.finding import find_version
@@ -25,13 +25,12 @@ from replicator.data_plane.ports import (
     Version,
 )
 from replicator.data_plane.settling import LoopSettler
+from replicator.data_plane.threads import Threads, finished, result
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import ReplicatorError
 from replicator.kernel.manifest import ChunkRef, Manifest
 from replicator.kernel.names import DEFAULT_BUCKET, BucketName, ObjectId
 from replicator.kernel.version import VersionId
-
-T = TypeVar("T")
 
 # Up to here, cutting and hashing cost less than handing the body to a thread.
 _ON_LOOP_BYTES_MAX = 64 * 1024
@@ -50,9 +49,8 @@ class ObjectService:
     ) -> None:
         self.store = store
         self.budget = budget
+        self.threads = Threads(threads)
         self._settler = settler
-        self._threads = threads
-        self._loop = asyncio.get_running_loop()
 
     async def put(
         self,
@@ -88,7 +86,7 @@ class ObjectService:
             last = await self._write_all(upload, body)
             finish = functools.partial(upload.finish, content_type=content_type, condition=condition)
             small = not upload.begun and sum(map(len, last)) <= _ON_LOOP_BYTES_MAX
-            new = finish(*last) if small else await _result(self._start(finish, *last))
+            new = finish(*last) if small else await self.threads.run(finish, *last)
         except BaseException:
             upload.abandon()
             raise
@@ -121,14 +119,14 @@ class ObjectService:
                 self.store.checkpoint()
             return added.chunks > 0
 
-        return await _result(self._start(keep))
+        return await self.threads.run(keep)
 
     async def locate(self, digests: list[Digest], hold: Hold) -> list[int | None]:
         """See `ChunkReader.locate`; many are looked up in a thread."""
         look = functools.partial(self.store.locate, digests, hold=hold)
         if len(digests) <= _ON_LOOP_DIGESTS_MAX:
             return look()
-        return await _result(self._start(look))
+        return await self.threads.run(look)
 
     def find(self, bucket: BucketName, object_id: ObjectId, version: VersionId | None = None) -> Version:
         """See `find_version`."""
@@ -162,15 +160,15 @@ class ObjectService:
         try:
             block = read(current.refs, wait=False)
         except BlockingIOError:
-            block = await _result(self._start(read, current.refs))
+            block = await self.threads.run(read, current.refs)
         while current is not None:
             following = next(batches, None)
-            ahead = None if following is None else self._start(read, following.refs)
+            ahead = None if following is None else self.threads.start(read, following.refs)
             try:
                 yield current, block
             finally:
                 if ahead is not None:
-                    await _finished(ahead)
+                    await finished(ahead)
             if ahead is not None:
                 block = ahead.result()
             current = following
@@ -196,20 +194,17 @@ class ObjectService:
         try:
             async for block in body:
                 if writing is not None:
-                    await _result(writing)
+                    await result(writing)
                     writing = None
                 if last:
-                    writing = self._start(upload.write, *last)
+                    writing = self.threads.start(upload.write, *last)
                 last = block
         finally:
             if writing is not None:
-                await _finished(writing)
+                await finished(writing)
         if writing is not None:
             writing.result()
         return last
-
-    def _start(self, work: Callable[..., T], *args: object) -> asyncio.Future[T]:
-        return self._loop.run_in_executor(self._threads, work, *args)
 
 
 class Batch(NamedTuple):
@@ -250,22 +245,3 @@ def _page_at(manifest: Manifest, position: int) -> tuple[int, int]:
             return index, offset
         offset += page.length
     return 0, 0
-
-
-async def _result(running: asyncio.Future[T]) -> T:
-    await _finished(running)
-    return running.result()
-
-
-async def _finished(running: asyncio.Future[T]) -> None:
-    """Wait until a thread is done, even when cancelled: nobody else may touch what it works on before."""
-    cancelled: asyncio.CancelledError | None = None
-    while not running.done():
-        try:
-            await asyncio.wait([running])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if not running.cancelled():
-            running.exception()
-        raise cancelled

@@ -4,65 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from replicator.kernel.digest import Digest
-from replicator.kernel.errors import BrokenPeer, Corrupt, NotFound, ReplicatorError
-from replicator.kernel.manifest import ChunkRef
-from replicator.wire.frames import FRAME_BYTES, Frame, FrameStatus, decode_frame
+from replicator.data_plane.replication.frame_order import FrameOrder
+from replicator.data_plane.replication.ports import Piece, Received
+from replicator.kernel.errors import BrokenPeer
+from replicator.wire.frames import FRAME_BYTES, decode_frame
 
 
 class FrameTaker:
-    """Takes whole frames, one for each of `refs` and in their order, and refuses anything else.
+    """Takes whole frames as answers to a request for `pieces`, in their order, and refuses anything else."""
 
-    Attributes:
-        refusal: set once the source has said that it does not deliver; nothing is taken after it.
-    """
-
-    def __init__(self, refs: Sequence[ChunkRef]) -> None:
-        self._refs = refs
-        self._taken = 0
-        self.refusal: ReplicatorError | None = None
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._order = FrameOrder(pieces)
 
     @property
     def done(self) -> bool:
-        """Whether every chunk has come."""
-        return self._taken == len(self._refs)
+        """Whether everything has come, or the source has said that nothing follows."""
+        return self._order.done
 
-    def take(self, data: memoryview) -> tuple[list[tuple[Digest, memoryview]], int]:
-        """(chunks, bytes used) of the frames that are whole in `data`, which begins with a frame.
+    @property
+    def damaged(self) -> bool:
+        """Whether the source said that a chunk is damaged there; what follows that is passed over."""
+        return self._order.damaged
+
+    def take(self, data: memoryview) -> tuple[list[Received], int]:
+        """(frames, bytes used) of the frames that are whole in `data`, which begins with a frame.
 
         Raises:
-            BrokenPeer: a frame that was not asked for, or of another length than asked for.
+            BrokenPeer: a frame that was not asked for, or of another length or form than asked for.
         """
-        chunks: list[tuple[Digest, memoryview]] = []
+        frames: list[Received] = []
         at = 0
-        while self.refusal is None and len(data) - at >= FRAME_BYTES:
-            frame = self._expect(data[at : at + FRAME_BYTES])
-            if frame.status != FrameStatus.CHUNK:
-                self.refusal = _refusal(frame)
-                return chunks, at + FRAME_BYTES
-            end = at + FRAME_BYTES + frame.length
-            if end > len(data):
+        while not self.damaged and len(data) - at >= FRAME_BYTES:
+            if self.done:
+                raise BrokenPeer("the source sends more chunks than it was asked for")
+            begin = at + FRAME_BYTES
+            frame = decode_frame(data[at:begin], payload_bytes_max=self._order.payload_bytes_max)
+            if begin + frame.length > len(data):
                 break
-            chunks.append((frame.digest, data[at + FRAME_BYTES : end]))
-            self._taken += 1
-            at = end
-        return chunks, at
-
-    def _expect(self, header: memoryview) -> Frame:
-        if self.done:
-            raise BrokenPeer("the source sends more chunks than it was asked for")
-        ref = self._refs[self._taken]
-        frame = decode_frame(header, payload_bytes_max=ref.length)
-        if frame.status == FrameStatus.CHUNK and (frame.digest, frame.length) != ref:
-            raise BrokenPeer(
-                f"the source sends chunk {frame.digest} of {frame.length} bytes where {ref.digest} "
-                f"of {ref.length} was asked for",
-                digest=str(ref.digest),
-            )
-        return frame
+            at = begin + frame.length
+            frames.append(self._order.take(frame, data[begin:at]))
+        return frames, at
 
 
-def _refusal(frame: Frame) -> ReplicatorError:
-    if frame.status == FrameStatus.CORRUPT:
-        return Corrupt(f"chunk {frame.digest} is damaged at the source", digest=str(frame.digest))
-    return NotFound(f"the source no longer has chunk {frame.digest}", digest=str(frame.digest))
+def frame_bytes_max(pieces: Sequence[Piece]) -> int:
+    """The longest frame that may come in answer to `pieces`."""
+    return FRAME_BYTES + max(_payload_bytes_max(piece) for piece in pieces)
+
+
+def stream_bytes_max(pieces: Sequence[Piece]) -> int:
+    """The longest stream that may come in answer to `pieces`."""
+    return sum(FRAME_BYTES + ref.length for piece in pieces for ref in piece.chunks)
+
+
+def _payload_bytes_max(piece: Piece) -> int:
+    lengths = [ref.length for ref in piece.chunks]
+    return sum(lengths) if piece.references else max(lengths)

@@ -1,177 +1,276 @@
 """The destination's side of a migration: ask, compare, fetch what is missing, verify, commit.
 
+A pull brings a batch of objects. They are offered, looked up, fetched and committed together, so many small ones
+cost a few round trips and a few groups of commits; each has an outcome of its own.
+
 The store is the checkpoint. Chunks that arrived stay, whatever becomes of the attempt, so the next attempt
-asks only for the rest. Nothing is visible under the object's name before the whole of it is here and
-committed, with the version id it has at its source.
+asks only for the rest. Nothing is visible under an object's name before the whole of it is here and
+committed, with the version id it has at its source. What is brought is the version that was planned, or none.
+
+A move deletes at the source what is durable here, and reads it back first: from then on this is the only copy.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
-from replicator.data_plane.ports import Hold, NewVersion, Settle, Store, Version
-from replicator.data_plane.replication import plan
-from replicator.data_plane.replication.plan import Tally
-from replicator.data_plane.replication.ports import Delivery, Offer, Peer
-from replicator.data_plane.settling import wait_settled
-from replicator.kernel.clock import Clock
-from replicator.kernel.digest import Digest
+from replicator.data_plane.ports import Hold, Version, Versioning
+from replicator.data_plane.replication.asking import Asking
+from replicator.data_plane.replication.committing import Commits
+from replicator.data_plane.replication.engine import Engine
+from replicator.data_plane.replication.fetcher import Fetcher
+from replicator.data_plane.replication.gathering import Gathering
+from replicator.data_plane.replication.goal import Goal, goal_of
+from replicator.data_plane.replication.long_manifest import LongManifest
+from replicator.data_plane.replication.moving import Moving
+from replicator.data_plane.replication.offering import Offering
+from replicator.data_plane.replication.work import WorkDone
 from replicator.kernel.errors import BrokenPeer, Cancelled, Conflict, NotFound, ReplicatorError
-from replicator.kernel.manifest import ChunkRef, Manifest, decode_page
-from replicator.kernel.names import DEFAULT_BUCKET, NodeName, ObjectId
+from replicator.kernel.manifest import PAGE_ENTRIES
+from replicator.kernel.names import BucketName, NodeName
 from replicator.runtime.logging import get_logger
+from replicator.wire.sessions import TaskAssignment, Transfer
 
 log = get_logger()
-BATCH_BYTES = 64 * 1024 * 1024
-CHECKPOINT_BYTES = 64 * 1024 * 1024
-VERSION_AHEAD_MS_MAX = 10 * 366 * 24 * 3600 * 1000
 
 
-class Pulled(NamedTuple):
-    """A pull that succeeded; `skipped` where the destination already held the object's manifest."""
-
-    version: Version
-    skipped: bool
-
-
-@dataclass(slots=True)
 class Pull:
-    """One attempt to bring one object here. `run` blocks; `tally` may be read meanwhile.
+    """`Work` that brings the items of `task`."""
 
-    Args:
-        cancelled: set it, and close the peer, to stop the attempt.
-        source: the node that the object is to come from; an offer of any other is refused.
-    """
+    def __init__(self, task: TaskAssignment, engine: Engine) -> None:
+        self._task = task
+        self._engine = engine
+        self._store = engine.store
+        self._goals = [goal_of(item) for item in task.items]
+        self._cancelled = threading.Event()
+        self._peer = engine.open_peer(task.source)
+        self._asking = Asking(
+            engine, self._peer, source=NodeName(task.source.node), cancelled=self._cancelled
+        )
+        self._offering = Offering(self._asking, engine.clock)
+        self._moving = Moving(self._store, self._asking, cancelled=self._cancelled)
+        self._commits = Commits(self._store)
+        self._fetcher: Fetcher | None = None
+        self._has_ended = False
 
-    object_id: ObjectId
-    store: Store
-    peer: Peer
-    clock: Clock
-    cancelled: threading.Event
-    source: NodeName
-    tally: Tally = field(default_factory=Tally)
-    _unsynced_bytes: int = 0
-
-    def run(self) -> Pulled:
-        """Pull the object.
-
-        Raises:
-            NotFound: the source has no such object.
-            Cancelled: `cancelled` was set.
-            Corrupt, BrokenPeer: the source sent, or says it has, something that fails its check.
-            Conflict: a newer version is here, or the peer is another node than the source.
-            Unavailable, QuotaExceeded, StoreFailed: as the peer and the store say.
-        """
-        offer = self.peer.offer(self.object_id)
-        self._require_source(offer)
-        ahead_ms = offer.version.wall_ms - self.clock.wall_ms()
-        if ahead_ms > VERSION_AHEAD_MS_MAX:
-            raise BrokenPeer(
-                "the source offers a version from more than ten years ahead; set the clocks of both nodes"
-            )
-        size = offer.manifest.size
-        self.tally = Tally(logical=size)
-        with self.store.hold(f"pull of '{self.object_id}'") as hold:
-            version = None if self.store.has_damage else self._share(offer, hold)
-            if version is not None:
-                self.tally = Tally(logical=size, done=size)
-                return Pulled(version, skipped=True)
-            return Pulled(self._bring_all(offer, hold), skipped=False)
-
-    def _share(self, offer: Offer, hold: Hold) -> Version | None:
-        """Commit the manifest that is here already; None where it is not."""
+    def run(self) -> WorkDone:
+        """See `Work.run`."""
+        failure: ReplicatorError | None = None
         try:
-            self.store.pin(offer.manifest.digest, hold)
-            return self._commit(offer, None, shares=True)
-        except NotFound:
-            return None
+            with self._store.hold(f"task {self._task.task_id}") as hold, self._fetching(hold) as fetcher:
+                self._fetcher = fetcher
+                self._bring_all(hold, fetcher)
+        except Cancelled as error:
+            failure = error
+        finally:
+            self._has_ended = True
+            self._peer.close()
+        return self._done(failure)
 
-    def _bring_all(self, offer: Offer, hold: Hold) -> Version:
-        """Have everything here that the manifest names, and commit."""
-        number = self.store.stage() if offer.manifest.pages else None
+    def stop(self) -> None:
+        """See `Work.stop`."""
+        self._cancelled.set()
+        self._peer.close()
+        if self._fetcher is not None:
+            self._fetcher.stop()
+
+    @property
+    def transfer(self) -> Transfer:
+        """See `Work.transfer`."""
+        goals = self._goals
+        transferred = sum(goal.transferred_bytes for goal in goals)
+        deduplicated = sum(goal.deduplicated_bytes for goal in goals)
+        outcomes = [goal.outcome for goal in goals]
+        return Transfer(
+            objects_planned=len(goals),
+            objects_verified=outcomes.count("verified"),
+            objects_skipped=outcomes.count("skipped"),
+            objects_failed=outcomes.count("failed"),
+            bytes_logical=transferred + deduplicated
+            if self._has_ended
+            else max(transferred + deduplicated, sum(goal.size for goal in goals)),
+            bytes_transferred=transferred,
+            bytes_deduplicated=deduplicated,
+            bytes_saved=sum(goal.saved_bytes for goal in goals),
+            bytes_wire=self._peer.traffic.received + (self._fetcher.wire_bytes if self._fetcher else 0),
+        )
+
+    def _fetching(self, hold: Hold) -> Fetcher:
+        return Fetcher(
+            self._engine,
+            hold,
+            job=self._task.job_id,
+            source=self._task.source,
+            others=self._task.others,
+            cancelled=self._cancelled,
+        )
+
+    def _bring_all(self, hold: Hold, fetcher: Fetcher) -> None:
+        self._offering.ask(self._goals)
+        if self._task.move:
+            self._recognize_moved()
+        self._prepare_buckets()
+        self._share(hold)
+        gathering = Gathering(
+            self._store,
+            hold,
+            fetcher,
+            renew=lambda: self._offering.renew_if_due(self._goals),
+            renew_s=lambda: self._offering.wait_s,
+        )
         try:
-            for index, entries, encoded in self._pages(offer.manifest):
-                self._bring(entries, hold)
-                if number is not None:
-                    self.store.stage_page(number, index, encoded, entries)
-                    hold.chunks.clear()
-                    self._unsynced_bytes = 0
-        except BaseException:
-            if number is not None:
-                self.store.discard(number)
+            self._bring(gathering)
+        finally:
+            for goal, error in self._commits.collect():
+                if error is None:
+                    goal.end("verified")
+                else:
+                    goal.fail(error)
             self._keep_what_came()
-            raise
-        return self._commit(offer, number)
+        if self._task.move:
+            self._moving.finish([goal for goal in self._goals if goal.offer and not goal.error])
 
-    def _require_source(self, offer: Offer) -> None:
-        if offer.node != self.source:
-            raise Conflict(
-                f"the base_url of node '{self.source}' leads to node '{offer.node}': correct it by "
-                "registering it again",
-                node=offer.node,
-            )
+    def _open(self) -> list[Goal]:
+        return [goal for goal in self._goals if goal.outcome is None]
+
+    def _recognize_moved(self) -> None:
+        for goal in self._goals:
+            if isinstance(goal.error, NotFound) and self._moving.was_moved(goal):
+                goal.error = None
+                goal.end("skipped")
+
+    def _prepare_buckets(self) -> None:
+        """Make the buckets that are not here; refuse versions that a bucket here would not keep."""
+        newest: dict[tuple[BucketName, str], Goal] = {}
+        for goal in sorted(self._open(), key=lambda goal: goal.offered.version, reverse=True):
+            kept = newest.setdefault((goal.bucket, goal.object_id), goal)
+            if self._versioning(goal) is not Versioning.ON and kept is not goal:
+                goal.fail(
+                    Conflict(
+                        f"bucket '{goal.bucket}' here does not keep versions, so version {goal.version} of "
+                        f"'{goal.object_id}' cannot stay beside a newer one: turn versioning on, or ask for the "
+                        "latest versions alone",
+                        bucket=str(goal.bucket),
+                    )
+                )
+
+    def _versioning(self, goal: Goal) -> Versioning:
+        try:
+            return self._store.bucket(goal.bucket).versioning
+        except NotFound:
+            return self._store.set_bucket(goal.bucket, goal.offered.versioning).versioning
+
+    def _share(self, hold: Hold) -> None:
+        """Settle what needs no fetching: versions that are here, and manifests that are."""
+        if self._store.has_damage:
+            # What is damaged is found, and brought again, by looking at every chunk.
+            return
+        for goal in self._open():
+            if self._is_here(goal):
+                goal.end("skipped")
+            elif self._is_pinned(goal, hold):
+                self._commits.begin(goal, goal.new_version(shares=True))
+        for goal, error in self._commits.collect():
+            if error is None:
+                goal.end("skipped")
+            elif not isinstance(error, NotFound):
+                goal.fail(error)
+
+    def _is_here(self, goal: Goal) -> bool:
+        here = self._store.version(goal.bucket, goal.object_id, goal.offered.version)
+        return isinstance(here, Version) and here.manifest == goal.manifest
+
+    def _is_pinned(self, goal: Goal, hold: Hold) -> bool:
+        try:
+            self._store.pin(goal.offered.manifest.digest, hold)
+        except NotFound:
+            return False
+        return True
+
+    def _bring(self, gathering: Gathering) -> None:
+        """Fetch what is open; whatever arrives whole is being committed afterwards, the rest has failed."""
+        try:
+            self._bring_short(gathering)
+            for goal in self._open():
+                if goal.offered.manifest.pages:
+                    self._bring_long(gathering, goal)
+        except Cancelled:
+            raise
+        except ReplicatorError as error:
+            for goal in self._open():
+                if not self._commits.has(goal):
+                    goal.fail(error)
+
+    def _bring_short(self, gathering: Gathering) -> None:
+        """The objects whose manifests have no pages, together."""
+        for goals in _waves([goal for goal in self._open() if not goal.offered.manifest.pages]):
+            entries = [ref for goal in goals for ref in goal.offered.manifest.entries]
+            lengths = iter(gathering.locate(entries))
+            for goal in goals:
+                own = list(itertools.islice(lengths, len(goal.offered.manifest.entries)))
+                self._want(gathering, goal, own)
+            while gathering.is_full:
+                self._commit_arrived(gathering)
+        while not gathering.is_done:
+            self._commit_arrived(gathering)
+
+    def _want(self, gathering: Gathering, goal: Goal, lengths: Sequence[int | None]) -> None:
+        entries = goal.offered.manifest.entries
+        try:
+            gathering.want(goal, entries, lengths, lambda: gathering.earlier(goal))
+        except BrokenPeer as error:
+            goal.fail(error)
+
+    def _commit_arrived(self, gathering: Gathering) -> None:
+        for goal, _, error in gathering.settled():
+            if error is None:
+                self._commits.begin(goal, goal.new_version())
+            else:
+                goal.fail(error)
+
+    def _bring_long(self, gathering: Gathering, goal: Goal) -> None:
+        def commit(number: int) -> None:
+            self._commits.begin(goal, goal.new_version(manifest_number=number))
+
+        try:
+            LongManifest(self._store, self._asking, gathering, goal).bring(commit)
+        except Cancelled:
+            raise
+        except ReplicatorError as error:
+            goal.fail(error)
 
     def _keep_what_came(self) -> None:
+        """Chunks of goals that did not come whole are for the next attempt."""
+        if all(goal.outcome in ("verified", "skipped") for goal in self._goals):
+            return
         try:
-            self.store.checkpoint()
+            self._store.checkpoint()
         except ReplicatorError as error:
-            # The attempt has failed for another reason, which is the one to report.
-            log.warning("pull.not_kept", object_id=self.object_id, reason=error.message)
+            # The goals have failed for another reason, which is the one to report.
+            log.warning("pull.not_kept", task=self._task.task_id, reason=error.message)
 
-    def _pages(self, manifest: Manifest) -> Iterator[tuple[int, Sequence[ChunkRef], bytes]]:
-        if not manifest.pages:
-            yield 0, manifest.entries, b""
-        for index in range(manifest.page_count):
-            encoded = self.peer.page(manifest, index)
-            self.tally = replace(self.tally, wire=self.tally.wire + len(encoded))
-            yield index, decode_page(encoded, manifest, index), encoded
-
-    def _bring(self, entries: Sequence[ChunkRef], hold: Hold) -> None:
-        """Have every chunk of `entries` here."""
-        lengths = self.store.locate([ref.digest for ref in entries], intact=True, hold=hold)
-        wanted = plan.missing(entries, lengths)
-        here = sum(ref.length for ref in entries) - sum(ref.length for ref in wanted)
-        self.tally = replace(self.tally, done=self.tally.done + here)
-        for batch in plan.batches(wanted, bytes_max=BATCH_BYTES):
-            for delivery in self.peer.fetch(batch):
-                self._keep(delivery, hold)
-
-    def _keep(self, delivery: Delivery, hold: Hold) -> None:
-        if self.cancelled.is_set():
-            raise Cancelled("the pull was cancelled")
-        for digest, payload in delivery.chunks:
-            if Digest.of(payload) != digest:
-                raise BrokenPeer(f"the source sent other bytes as chunk {digest}", digest=str(digest))
-        self.store.add(delivery.chunks, hold)
-        arrived = sum(len(payload) for _, payload in delivery.chunks)
-        self.tally = replace(
-            self.tally,
-            done=self.tally.done + arrived,
-            transferred=self.tally.transferred + arrived,
-            wire=self.tally.wire + delivery.wire_bytes,
-        )
-        self._unsynced_bytes += arrived
-        if self._unsynced_bytes >= CHECKPOINT_BYTES:
-            self.store.checkpoint()
-            self._unsynced_bytes = 0
-
-    def _commit(self, offer: Offer, number: int | None, *, shares: bool = False) -> Version:
-        new = NewVersion(
-            object_id=self.object_id,
-            bucket=DEFAULT_BUCKET,
-            manifest=offer.manifest,
-            content_type=offer.content_type,
-            manifest_number=number,
-            version=offer.version,
-            shares=shares,
+    def _done(self, failure: ReplicatorError | None) -> WorkDone:
+        errors = [goal.error for goal in self._goals if goal.error is not None]
+        if failure is None and len(errors) == len(self._goals):
+            failure = errors[0]
+        return WorkDone(
+            objects=[goal.result() for goal in self._goals if goal.outcome is not None],
+            corrupt=self._fetcher.corrupt if self._fetcher is not None else (),
+            error=failure,
         )
 
-        def start(settle: Settle) -> None:
-            self.store.commit(new, settle)
 
-        done = wait_settled(start)
-        assert done is not None
-        return done.version
+def _waves(goals: Sequence[Goal]) -> Iterator[list[Goal]]:
+    """Goals whose chunks are looked up together: about a page of entries."""
+    wave: list[Goal] = []
+    count = 0
+    for goal in goals:
+        wave.append(goal)
+        count += len(goal.offered.manifest.entries)
+        if count >= PAGE_ENTRIES:
+            yield wave
+            wave, count = [], 0
+    if wave:
+        yield wave

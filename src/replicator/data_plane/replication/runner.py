@@ -1,4 +1,4 @@
-"""The tasks that this node carries out: starts, watches and stops pulls, and keeps their results.
+"""The tasks that this node carries out: starts, watches and stops them, and keeps their results.
 
 A result is durable in the store's outbox before anybody hears of it, where the store still takes writes, and
 leaves the outbox when the control plane has acknowledged it. Its row there is named by task and epoch alone, which
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,56 +19,30 @@ from pydantic import ValidationError
 
 from replicator.data_plane.metrics import NodeMetrics
 from replicator.data_plane.ports import Store
-from replicator.data_plane.replication.ports import Peer
-from replicator.data_plane.replication.pull import Pull, Pulled
+from replicator.data_plane.replication.reporting import describe
+from replicator.data_plane.replication.work import BeginWork, Work, WorkDone
 from replicator.kernel import errors
-from replicator.kernel.clock import Clock
 from replicator.kernel.errors import ReplicatorError
-from replicator.kernel.names import NodeName, ObjectId
 from replicator.runtime.logging import get_logger
-from replicator.wire.sessions import (
-    ErrorClass,
-    ErrorInfo,
-    TaskAssignment,
-    TaskProgress,
-    TaskRef,
-    TaskResult,
-    Transfer,
-)
+from replicator.wire.sessions import TaskAssignment, TaskProgress, TaskRef, TaskResult, Transfer
 
 log = get_logger()
-OpenPeer = Callable[[str], Peer]
-_MESSAGE_LENGTH_MAX = 2000
-
-
-def classify(error: ReplicatorError) -> ErrorClass:
-    """What may be done about an attempt that ended so."""
-    match error:
-        case errors.PeerUnreachable():
-            return "node-down"
-        case errors.Unavailable() | errors.QuotaExceeded():
-            return "transient"
-        case _ if type(error) is ReplicatorError:
-            return "transient"
-        case _:
-            return "permanent"
 
 
 @dataclass(slots=True)
 class _Running:
     assignment: TaskAssignment
-    pull: Pull
-    peer: Peer
+    work: Work
     stopped: threading.Event = field(default_factory=threading.Event)
     abandoned: bool = False
 
 
 class TaskRunner:
-    """Runs at most `pulls_max` tasks. Its methods belong to one event loop; the pulls run in threads.
+    """Runs at most `tasks_max` tasks. Its methods belong to one event loop; the work is done in threads.
 
     Args:
         boot_id: names this life of the process in every result.
-        open_peer: a peer for the base URL of a source.
+        begin: makes the work of a task, by its kind.
         on_result: called in the event loop when a result has been posted.
     """
 
@@ -75,55 +51,70 @@ class TaskRunner:
         store: Store,
         *,
         boot_id: str,
-        open_peer: OpenPeer,
-        pulls_max: int,
+        begin: BeginWork,
+        tasks_max: int,
         metrics: NodeMetrics,
-        clock: Clock,
         on_result: Callable[[], None],
     ) -> None:
         self._store = store
         self._boot_id = boot_id
-        self._open_peer = open_peer
-        self._pulls_max = pulls_max
+        self._begin = begin
+        self._tasks_max = tasks_max
         self._metrics = metrics
-        self._clock = clock
         self._on_result = on_result
         self._loop = asyncio.get_running_loop()
-        self._threads = concurrent.futures.ThreadPoolExecutor(pulls_max, "pull")
+        self._threads = concurrent.futures.ThreadPoolExecutor(tasks_max, "task")
         self._running: dict[TaskRef, _Running] = {}
         self._posted = dict(_readable(store))
 
     @property
     def capacity(self) -> int:
         """How many tasks could start now."""
-        return self._pulls_max - len(self._running)
+        return self._tasks_max - len(self._running)
 
     def progress(self) -> list[TaskProgress]:
         """How far each running task has come."""
         return [
-            TaskProgress(**ref.model_dump(), transfer=_transfer(running.pull))
+            TaskProgress(**ref.model_dump(), transfer=running.work.transfer)
             for ref, running in self._running.items()
             if not running.abandoned
         ]
 
-    def results(self, limit: int) -> list[TaskResult]:
-        """Results that the control plane has not acknowledged, oldest first."""
-        return [TaskResult.model_validate_json(payload) for payload in list(self._posted.values())[:limit]]
+    def results(self, limit: int, *, bytes_max: int) -> list[TaskResult]:
+        """Results that the control plane has not acknowledged, oldest first.
+
+        Args:
+            bytes_max: of all of them together as JSON; one that is longer comes alone.
+        """
+        results: list[TaskResult] = []
+        length = 0
+        for payload in itertools.islice(self._posted.values(), limit):
+            length += len(payload)
+            if results and length > bytes_max:
+                break
+            results.append(TaskResult.model_validate_json(payload))
+        return results
 
     def start(self, assignment: TaskAssignment) -> None:
         """Carry out a task; one that is running or has ended already is left as it is."""
         key = assignment.ref
         if key in self._running or key in self._posted:
             return
-        peer = self._open_peer(assignment.source.base_url)
-        stopped = threading.Event()
-        source = NodeName(assignment.source.node)
-        pull = Pull(ObjectId(assignment.object_id), self._store, peer, self._clock, stopped, source)
-        self._running[key] = _Running(assignment, pull, peer, stopped)
-        self._metrics.pulls_in_progress.inc()
-        log.info("task.started", task=key.task_id, epoch=key.epoch, object_id=assignment.object_id)
-        work = self._loop.run_in_executor(self._threads, self._carry_out, self._running[key])
-        work.add_done_callback(lambda done: self._ended(key, done))
+        try:
+            work = self._begin[assignment.kind](assignment)
+        except ReplicatorError as error:
+            work = _Refused(error)
+        self._running[key] = _Running(assignment, work)
+        self._metrics.tasks_in_progress.labels(assignment.kind).inc()
+        log.info(
+            "task.started",
+            task=key.task_id,
+            epoch=key.epoch,
+            kind=assignment.kind,
+            items=len(assignment.items),
+        )
+        done = self._loop.run_in_executor(self._threads, self._carry_out, self._running[key])
+        done.add_done_callback(lambda done: self._ended(key, assignment, done))
 
     def cancel(self, ref: TaskRef) -> None:
         """Stop a task; its result then says `cancelled`."""
@@ -164,7 +155,7 @@ class TaskRunner:
         await asyncio.to_thread(self._threads.shutdown)
 
     def _carry_out(self, running: _Running) -> tuple[bytes, TaskResult] | None:
-        """In a thread: pull, then post the result."""
+        """In a thread: do the work, then post the result."""
         result = self._attempt(running)
         if running.abandoned:
             return None
@@ -177,25 +168,23 @@ class TaskRunner:
         return payload, result
 
     def _attempt(self, running: _Running) -> TaskResult:
-        pull, assignment = running.pull, running.assignment
-        pulled: Pulled | None = None
-        failure: ReplicatorError | None = None
+        assignment = running.assignment
         try:
-            pulled = pull.run()
+            done = running.work.run()
         except ReplicatorError as error:
-            failure = error
+            done = WorkDone(error=error)
         except Exception as error:
             log.error("task.broke", task=assignment.task_id, exc_info=error)
-            failure = ReplicatorError(f"an unexpected error at the destination: {error!r}")
-        finally:
-            running.peer.close()
-        if pulled is None and running.stopped.is_set():
-            failure = errors.Cancelled("the task was stopped")
-        return _result(assignment, self._boot_id, _transfer(pull), pulled, failure)
+            done = WorkDone(error=ReplicatorError(f"an unexpected error at the destination: {error!r}"))
+        if done.error is not None and running.stopped.is_set():
+            done = dataclasses.replace(done, error=errors.Cancelled("the task was stopped"))
+        return _result(assignment, self._boot_id, running.work.transfer, done)
 
-    def _ended(self, key: TaskRef, done: asyncio.Future[tuple[bytes, TaskResult] | None]) -> None:
+    def _ended(
+        self, key: TaskRef, assignment: TaskAssignment, done: asyncio.Future[tuple[bytes, TaskResult] | None]
+    ) -> None:
         del self._running[key]
-        self._metrics.pulls_in_progress.dec()
+        self._metrics.tasks_in_progress.labels(assignment.kind).dec()
         error = done.exception()
         if error is not None:
             # No result could be kept. The control plane notices that the task runs nowhere, and tries again.
@@ -206,15 +195,15 @@ class TaskRunner:
             return
         payload, result = ended
         self._posted[key] = payload
-        self._metrics.pulls.labels(result.outcome).inc()
-        self._metrics.pulled_bytes.labels("transferred").inc(result.transfer.bytes_transferred)
-        self._metrics.pulled_bytes.labels("deduplicated").inc(result.transfer.bytes_deduplicated)
+        self._metrics.count_task(assignment.kind, result.outcome, result.transfer)
         log.info(
             "task.ended",
             task=key.task_id,
             epoch=key.epoch,
             outcome=result.outcome,
+            objects_failed=result.transfer.objects_failed,
             bytes_transferred=result.transfer.bytes_transferred,
+            bytes_wire=result.transfer.bytes_wire,
             error=result.error.message if result.error is not None else None,
         )
         self._on_result()
@@ -232,49 +221,34 @@ def _readable(store: Store) -> Iterator[tuple[TaskRef, bytes]]:
 
 def _stop(running: _Running) -> None:
     running.stopped.set()
-    running.peer.close()
+    running.work.stop()
 
 
-def _transfer(pull: Pull) -> Transfer:
-    tally = pull.tally
-    return Transfer(
-        objects_planned=1,
-        bytes_logical=tally.logical,
-        bytes_transferred=tally.transferred,
-        bytes_deduplicated=tally.deduplicated,
-        bytes_wire=tally.wire,
-    )
-
-
-def _result(
-    assignment: TaskAssignment,
-    boot_id: str,
-    transfer: Transfer,
-    pulled: Pulled | None,
-    failure: ReplicatorError | None,
-) -> TaskResult:
-    skipped = pulled is not None and pulled.skipped
-    outcome = "succeeded" if pulled is not None else "failed"
-    counted = transfer.model_copy(
-        update={
-            "objects_verified": int(pulled is not None and not skipped),
-            "objects_skipped": int(skipped),
-            "objects_failed": int(pulled is None),
-        }
-    )
+def _result(assignment: TaskAssignment, boot_id: str, transfer: Transfer, done: WorkDone) -> TaskResult:
+    outcome = "succeeded" if done.error is None else "failed"
     return TaskResult(
         **assignment.ref.model_dump(),
-        object_id=assignment.object_id,
         boot_id=boot_id,
-        outcome="cancelled" if isinstance(failure, errors.Cancelled) else outcome,
-        transfer=counted,
-        version=str(pulled.version.version) if pulled is not None else None,
-        manifest=str(pulled.version.manifest) if pulled is not None else None,
-        error=None if failure is None else _describe(failure),
+        outcome="cancelled" if isinstance(done.error, errors.Cancelled) else outcome,
+        transfer=transfer,
+        objects=list(done.objects),
+        survey=done.survey,
+        corrupt=list(done.corrupt),
+        error=None if done.error is None else describe(done.error),
     )
 
 
-def _describe(error: ReplicatorError) -> ErrorInfo:
-    return ErrorInfo(
-        error_class=classify(error), code=error.code, message=error.message[:_MESSAGE_LENGTH_MAX]
-    )
+class _Refused:
+    """The `Work` of a task that cannot even begin."""
+
+    transfer = Transfer()
+
+    def __init__(self, error: ReplicatorError) -> None:
+        self._error = error
+
+    def run(self) -> WorkDone:
+        """See `Work.run`."""
+        raise self._error
+
+    def stop(self) -> None:
+        """See `Work.stop`."""

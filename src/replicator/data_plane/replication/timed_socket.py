@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
-def connect(host: str, port: int, *, tls: bool, timeout_s: float, clock: Clock) -> TimedSocket:
+class Meter:
+    """Bytes that went over sockets, TLS aside; both kinds by one thread at a time."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.sent = 0
+
+
+def connect(host: str, port: int, *, tls: bool, timeout_s: float, clock: Clock, meter: Meter) -> TimedSocket:
     """Connected to the first address of `host` that answers; at most `timeout_s` to resolve and to connect.
 
     Raises:
@@ -32,7 +40,8 @@ def connect(host: str, port: int, *, tls: bool, timeout_s: float, clock: Clock) 
         if remaining_s <= 0:
             break
         try:
-            return TimedSocket(_open(address, host, tls, remaining_s), timeout_s=timeout_s, clock=clock)
+            opened = _open(address, host, tls, remaining_s)
+            return TimedSocket(opened, timeout_s=timeout_s, clock=clock, meter=meter)
         except OSError as error:
             failure = PeerUnreachable(f"{where} cannot be reached: {error.strerror or error}", host=host)
     raise failure
@@ -53,14 +62,16 @@ class TimedSocket:
 
     Args:
         timeout_s: for each wait for bytes, and for each `sendall` as a whole.
+        meter: is told of every byte.
 
     Attributes:
         deadline_s: until when reading may go on, by the monotonic clock; then it raises `TimeoutError`.
         ended: whether the other side was seen to have closed.
     """
 
-    def __init__(self, connected: socket.socket, *, timeout_s: float, clock: Clock) -> None:
+    def __init__(self, connected: socket.socket, *, timeout_s: float, clock: Clock, meter: Meter) -> None:
         self._socket = connected
+        self._meter = meter
         self._wait_s = timeout_s
         self._socket.settimeout(timeout_s)
         self._timeout_s = timeout_s
@@ -72,10 +83,11 @@ class TimedSocket:
         """As of a socket."""
         self._wait_at_most(self._timeout_s)
         self._socket.sendall(data)
+        self._meter.sent += len(data)
 
     def makefile(self, _: str) -> io.BufferedReader:
         """The bytes that come; reading from it keeps the deadline."""
-        return io.BufferedReader(_TimedReader(self, self._socket))
+        return io.BufferedReader(_TimedReader(self, self._socket, self._meter))
 
     def close(self) -> None:
         """Close; what `makefile` gave can still be read, as of a socket."""
@@ -104,8 +116,9 @@ class TimedSocket:
 
 
 class _TimedReader(io.RawIOBase):
-    def __init__(self, timed: TimedSocket, connected: socket.socket) -> None:
+    def __init__(self, timed: TimedSocket, connected: socket.socket, meter: Meter) -> None:
         self._timed = timed
+        self._meter = meter
         self._raw = connected.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -115,6 +128,7 @@ class _TimedReader(io.RawIOBase):
         self._timed.prepare_read()
         count = self._raw.readinto(buffer)
         self._timed.ended = count == 0
+        self._meter.received += count or 0
         return count
 
     def close(self) -> None:

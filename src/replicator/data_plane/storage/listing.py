@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from replicator.data_plane.ports import Listing, Version
+from collections.abc import Iterator
+
+from replicator.data_plane.ports import Listing, Scanned, Version
 from replicator.data_plane.storage import rows
 from replicator.data_plane.storage.catalog import Catalog
 from replicator.kernel.names import BucketName
+from replicator.kernel.version import VERSION_ID_BYTES
 
 # Greater than every byte of UTF-8, so it ends the range of keys with a common prefix.
 _PAST = b"\xff"
+_BEHIND_OBJECT = b"\0"
+# Greater than every version of the object, smaller than the next object.
+_BEHIND_VERSIONS = b"\0" + (VERSION_ID_BYTES + 1) * _PAST
 
 
 def list_objects(
@@ -40,6 +46,33 @@ def list_objects(
         else:
             prefixes.append(group)
     return Listing(versions, prefixes, None)
+
+
+def scan_heads(
+    catalog: Catalog, bucket: BucketName, prefix: str, *, after: str, until: str
+) -> Iterator[Scanned]:
+    """See `Store.scan`, latest versions."""
+    skipped = len(rows.bucket_prefix(bucket))
+    start = rows.object_prefix(bucket, after) + _BEHIND_OBJECT
+    for key, row in catalog.scan("heads", rows.object_prefix(bucket, prefix), start):
+        object_id = key[skipped:].decode()
+        if until and object_id > until:
+            return
+        yield rows.scan_version_row(object_id, row[:VERSION_ID_BYTES], row[VERSION_ID_BYTES:])
+
+
+def scan_versions(
+    catalog: Catalog, bucket: BucketName, prefix: str, *, after: str, until: str
+) -> Iterator[Scanned]:
+    """See `Store.scan`, all versions."""
+    skipped = len(rows.bucket_prefix(bucket))
+    start = rows.object_prefix(bucket, after) + _BEHIND_VERSIONS
+    for key, row in catalog.scan("versions", rows.object_prefix(bucket, prefix), start):
+        object_id = key[skipped : -VERSION_ID_BYTES - 1].decode()
+        if until and object_id > until:
+            return
+        version = rows.invert_version(key[-VERSION_ID_BYTES:])
+        yield rows.scan_version_row(object_id, version, row)
 
 
 def _group(object_id: str, prefix: str, delimiter: str) -> str | None:

@@ -37,7 +37,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from replicator.data_plane.ports import Bucket, DeleteMarker, Version, Versioning
+from replicator.data_plane.ports import Bucket, DeleteMarker, Scanned, Version, Versioning
 from replicator.data_plane.storage.record import CODEC_NONE, CODEC_ZSTD, RECORD_HEADER_BYTES
 from replicator.kernel.digest import DIGEST_BYTES, Digest
 from replicator.kernel.errors import Corrupt
@@ -253,6 +253,13 @@ def decode_head(key: bytes, row: bytes) -> Version:
     if isinstance(version, DeleteMarker):
         raise Corrupt("a catalog row calls a delete marker the latest version")
     return version
+
+
+def scan_version_row(object_id: str, version: bytes, row: bytes) -> Scanned:
+    """What a scan tells of a version row."""
+    fmt, flags, _, _, manifest, size, _ = unpack_row(_VERSION, row[: _VERSION.size])
+    _require_format(fmt, 2)
+    return Scanned(object_id, version, b"" if flags & _MARKER else manifest, size)
 
 
 def version_place(row: bytes) -> Place:

@@ -18,6 +18,7 @@ from replicator.data_plane.ports import (
     Hold,
     Listing,
     NewVersion,
+    Scanned,
     Settle,
     SettleDeleted,
     Version,
@@ -31,7 +32,7 @@ from replicator.data_plane.storage.catalog import Catalog
 from replicator.data_plane.storage.chunk_log import ChunkLog, total
 from replicator.data_plane.storage.codec import ChunkCompressor
 from replicator.data_plane.storage.committer import Committer, Counters, Request
-from replicator.data_plane.storage.listing import list_objects
+from replicator.data_plane.storage.listing import list_objects, scan_heads, scan_versions
 from replicator.data_plane.storage.migration import migrate
 from replicator.data_plane.storage.parts import StoreParts
 from replicator.data_plane.storage.recovery import Recovered, make_folders, open_store_id, recover
@@ -216,6 +217,17 @@ class NodeStore:
         """See `Store.list`."""
         self.bucket(bucket)
         return list_objects(self._catalog, bucket, prefix, delimiter=delimiter, after=after, limit=limit)
+
+    def scan(
+        self, bucket: BucketName, prefix: str, *, after: str = "", until: str = "", all_versions: bool = False
+    ) -> Iterator[Scanned]:
+        """See `Store.scan`."""
+        self.bucket(bucket)
+        if "\0" in prefix:
+            # No id holds the separator, but keys do.
+            return iter(())
+        scan = scan_versions if all_versions else scan_heads
+        return scan(self._catalog, bucket, prefix, after=after, until=until)
 
     def bucket(self, name: BucketName) -> Bucket:
         """See `Store.bucket`."""

@@ -26,3 +26,12 @@ def test_a_refusal_is_about_the_source_or_about_the_talk_with_it(
     problem = problem_of(said)
     refusal = refusal_of("http://source", problem.status, problem.model_dump_json().encode())
     assert isinstance(refusal, means)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "expected"),
+    [("7", 7.0), ("999999999999", 3600.0), ("soon", None), ("-1", None), (None, None)],
+)
+def test_the_time_that_a_peer_asks_for_is_heard(retry_after: str | None, expected: float | None) -> None:
+    error = refusal_of("http://x", 503, b"", retry_after=retry_after)
+    assert error.data.get("retry_after_s") == expected

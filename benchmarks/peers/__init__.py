@@ -1,0 +1,1 @@
+"""What users would pick instead, given the same data on the same machine in the same run."""

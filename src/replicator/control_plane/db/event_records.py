@@ -1,0 +1,51 @@
+"""What happened to jobs, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import JsonValue
+
+from replicator.control_plane.db.schema import job_events
+from replicator.control_plane.domain.job_event import EVENTS_MAX, JobEvent
+
+_JOB: sa.BindParameter[Any] = sa.bindparam("of_job")
+_EVENT: sa.BindParameter[Any] = sa.bindparam("event")
+
+_C = job_events.c
+_NEWEST = sa.select(sa.func.max(_C.id)).where(_C.job_id == _JOB)
+_INSERT = sa.insert(job_events)
+_FORGET = sa.delete(job_events).where(_C.job_id == _JOB, _C.id <= _EVENT)
+_AFTER = (
+    sa.select(job_events)
+    .where(_C.job_id == _JOB, _C.id > _EVENT)
+    .order_by(_C.id)
+    .limit(sa.bindparam("limit"))
+)
+
+
+class SqlEvents:
+    """`EventRecords` on one connection."""
+
+    def __init__(self, connection: sa.Connection, *, now_ms: int) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+
+    def append(self, job_id: int, name: str, *fields: Mapping[str, JsonValue]) -> None:
+        """An event called `name` for each of `fields`, now."""
+        if not fields:
+            return
+        newest = self._connection.execute(_NEWEST, {"of_job": job_id}).scalar_one() or 0
+        told = {"job_id": job_id, "at_ms": self._now_ms, "name": name}
+        added = [told | {"id": newest + 1 + index, "fields": dict(each)} for index, each in enumerate(fields)]
+        self._connection.execute(_INSERT, added)
+        if newest + len(fields) > EVENTS_MAX:
+            newest_gone = newest + len(fields) - EVENTS_MAX
+            self._connection.execute(_FORGET, {"of_job": job_id, "event": newest_gone})
+
+    def after(self, job_id: int, *, event_id: int, limit: int) -> Sequence[JobEvent]:
+        """At most `limit` events of a job that follow `event_id` (0 for the first), in their order."""
+        values = {"of_job": job_id, "event": event_id, "limit": limit}
+        return [JobEvent(**row._asdict()) for row in self._connection.execute(_AFTER, values)]

@@ -1,0 +1,52 @@
+"""What planning does next for a job. Pure: every step is bounded, and looked for again when it is done."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from replicator.control_plane.domain import job as jobs
+from replicator.control_plane.domain import planning as plans
+from replicator.control_plane.domain.job import Job, JobState
+
+LIVE_TASKS_MAX = 64
+"""A job of any size has no more tasks at a time."""
+
+
+class Step(StrEnum):
+    """One bounded piece of planning."""
+
+    BEGIN = "begin"
+    SURVEY = "survey"
+    PULL = "pull"
+    REMOVE = "remove"
+    REFUSE_DELETES = "refuse-deletes"
+    REOPEN = "reopen"
+    DROP = "drop"
+
+
+def next_step(job: Job) -> Step | None:
+    """What there is to do; None while the job waits for its tasks, for somebody, or has ended."""
+    match job.state:
+        case JobState.QUEUED:
+            return Step.BEGIN
+        case JobState.CANCELLING:
+            return Step.DROP if plans.rows_waiting(job.planning) else None
+        case JobState.PLANNING | JobState.RUNNING:
+            return _expand(job) if jobs.tasks_live(job) < LIVE_TASKS_MAX else None
+        case _:
+            return None
+
+
+def _expand(job: Job) -> Step | None:
+    planning = job.planning
+    if planning.transfers_waiting:
+        return Step.PULL
+    if plans.is_reopening(planning):
+        return Step.REOPEN
+    if not planning.surveyed and not planning.survey_failed:
+        return None if planning.survey_live else Step.SURVEY
+    if planning.deletes_waiting:
+        # What the source lacks is known only after the whole walk, and so is how much would go.
+        refused = planning.survey_failed or planning.deletes_found > job.spec.max_deletes
+        return Step.REFUSE_DELETES if refused else Step.REMOVE
+    return None

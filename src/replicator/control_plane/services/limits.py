@@ -1,0 +1,110 @@
+"""Bandwidth limits of nodes and links. Each node hears of its own in the answer to its next poll."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicator.control_plane.domain import limits
+from replicator.control_plane.domain.limits import LinkLimit
+from replicator.control_plane.ports import Database, Event, Unit
+from replicator.control_plane.services import cursors
+from replicator.control_plane.services.registry import require_node
+from replicator.kernel.errors import InvalidRequest, NotFound
+from replicator.kernel.names import NodeName
+from replicator.wire.nodes import LinkPage, LinkView, NodeLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What can be asked about limits. Methods raise `NotFound` where a node named is not registered."""
+
+    database: Database
+
+    async def of_node(self, name: NodeName) -> NodeLimits:
+        """What the node is held to."""
+        return await self.database.read(lambda unit: _of_node(unit, name))
+
+    async def limit_node(self, name: NodeName, wanted: NodeLimits) -> NodeLimits:
+        """Replaces what the node is held to."""
+        return await self.database.transact(lambda unit: _limit_node(unit, name, wanted))
+
+    async def link(self, source: NodeName, destination: NodeName) -> LinkView:
+        """The limit of a link, or `NotFound`."""
+        return await self.database.read(lambda unit: link_view(_require_link(unit, source, destination)))
+
+    async def links(self, *, cursor: str | None, limit: int) -> LinkPage:
+        """At most `limit` links that are limited, by source and destination."""
+        after = ("", "") if cursor is None else cursors.after_link(cursor)
+        return await self.database.read(lambda unit: _links(unit, after, limit))
+
+    async def limit_link(self, source: NodeName, destination: NodeName, *, bytes_per_second: int) -> LinkView:
+        """Replaces the limit of a link."""
+        if source == destination:
+            raise InvalidRequest(f"a link goes from one node to another; '{source}' is named twice")
+        wanted = LinkLimit(src_node=source, dst_node=destination, bytes_per_s=bytes_per_second)
+        return await self.database.transact(lambda unit: _limit_link(unit, wanted))
+
+    async def unlimit_link(self, source: NodeName, destination: NodeName) -> None:
+        """Takes the limit of a link away; `NotFound` where there is none."""
+        await self.database.transact(lambda unit: _unlimit_link(unit, source, destination))
+
+
+def link_view(link: LinkLimit) -> LinkView:
+    """The link as users see it."""
+    return LinkView(src_node=link.src_node, dst_node=link.dst_node, bytes_per_second=link.bytes_per_s)
+
+
+def _of_node(unit: Unit, name: NodeName) -> NodeLimits:
+    require_node(unit, name)
+    known = unit.limits.of_node(name)
+    return NodeLimits(
+        ingress_bytes_per_second=known.ingress_bytes_per_s, egress_bytes_per_second=known.egress_bytes_per_s
+    )
+
+
+def _limit_node(unit: Unit, name: NodeName, wanted: NodeLimits) -> NodeLimits:
+    require_node(unit, name)
+    kept = limits.NodeLimits(
+        ingress_bytes_per_s=wanted.ingress_bytes_per_second,
+        egress_bytes_per_s=wanted.egress_bytes_per_second,
+    )
+    unit.limits.set_node(name, kept)
+    unit.note(Event(name="limits.changed", fields={"node": name, **wanted.model_dump()}, wakes=[name]))
+    return wanted
+
+
+def _require_link(unit: Unit, source: NodeName, destination: NodeName) -> LinkLimit:
+    for name in (source, destination):
+        require_node(unit, name)
+    link = unit.limits.link(src_node=source, dst_node=destination)
+    if link is None:
+        raise NotFound(f"the link from '{source}' to '{destination}' has no limit")
+    return link
+
+
+def _limit_link(unit: Unit, wanted: LinkLimit) -> LinkView:
+    for name in (wanted.src_node, wanted.dst_node):
+        require_node(unit, name)
+    _set_link(unit, wanted.src_node, wanted.dst_node, wanted.bytes_per_s)
+    return link_view(wanted)
+
+
+def _unlimit_link(unit: Unit, source: NodeName, destination: NodeName) -> None:
+    _require_link(unit, source, destination)
+    _set_link(unit, source, destination, None)
+
+
+def _set_link(unit: Unit, source: NodeName, destination: NodeName, bytes_per_s: int | None) -> None:
+    unit.limits.set_link(src_node=source, dst_node=destination, bytes_per_s=bytes_per_s)
+    fields = {"src_node": source, "dst_node": destination, "bytes_per_second": bytes_per_s}
+    unit.note(Event(name="limits.changed", fields=fields, wakes=[destination]))
+
+
+def _links(unit: Unit, after: tuple[str, str], limit: int) -> LinkPage:
+    found = unit.limits.links(after=after, limit=limit + 1)
+    shown = found[:limit]
+    last = shown[-1] if len(found) > limit else None
+    return LinkPage(
+        links=[link_view(link) for link in shown],
+        next_cursor=None if last is None else cursors.of_link(last.src_node, last.dst_node),
+    )
