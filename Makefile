@@ -70,7 +70,7 @@ $(PLOTS)/.ready: requirements-plots.lock
 DURATION ?= 300
 STRIDE ?= 1
 
-soak: $(READY) ## every kind of fault on a node under traffic, for DURATION seconds; SEED=… replays a run
+soak: $(READY) ## every kind of fault on a node under traffic, and on jobs between nodes, for DURATION seconds in all; SEED=… replays a run
 	$(BIN)/python scripts/soak.py --duration $(DURATION) $(if $(SEED),--seed $(SEED))
 
 crash: $(READY) ## a fault at every call with which a store changes its files; STRIDE=n takes every nth

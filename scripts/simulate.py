@@ -27,10 +27,11 @@ def main() -> None:
         held, retried, refused = (happened[name] for name in ("task.held", "retry", "result.refused"))
         print(
             f"seeds {seeds[0]} to {seeds[-1]}: {happened['submit']} jobs, {happened['task.leased']} attempts, "
-            f"{happened['crash']} crashes, {held} tasks held, {retried} jobs retried, {refused} results refused",
+            f"{happened['crash']} crashes, {held} tasks held, {retried} jobs retried, {refused} results refused, "
+            f"{happened['job not exact']} jobs not exact in what they transferred",
             flush=True,
         )
-    print(f"{arguments.schedules} schedules in {time.monotonic() - began_s:.0f} s: every number is exact")
+    print(f"{arguments.schedules} schedules in {time.monotonic() - began_s:.0f} s: every number adds up")
 
 
 if __name__ == "__main__":

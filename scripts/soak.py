@@ -1,4 +1,5 @@
-"""`make soak`: faults of every kind on a node under traffic, for as long as asked, with an oracle outside of it.
+"""`make soak`: faults of every kind, for as long as asked, with oracles outside: half the time on one node under
+traffic, and half on jobs between several.
 
 Exit status: 0 nothing was lost, 1 something was (what was found is kept, and where is said), 130 interrupted.
 """
@@ -15,7 +16,11 @@ from pathlib import Path
 
 from local_cluster import prepare_terminal
 
+from replicator.testing.replication_soak import ReplicationSoak
 from replicator.testing.soak import Soak, report
+
+INTERRUPTED = 130
+SOAKS: dict[str, type[Soak | ReplicationSoak]] = {"store": Soak, "replication": ReplicationSoak}
 
 
 def main() -> int:
@@ -27,18 +32,27 @@ def main() -> int:
     parser.add_argument(
         "--dir", type=Path, help="where stores and logs are kept; a temporary folder by default"
     )
+    parser.add_argument("--only", choices=SOAKS, help="one of the two, for all the time")
     options = parser.parse_args()
     prepare_terminal()
     seed = random.randrange(2**32) if options.seed is None else options.seed
-    folder = Path(tempfile.mkdtemp(prefix="soak-", dir=options.dir))
-    return run(folder, seed=seed, duration_s=options.duration)
+    chosen = list(SOAKS) if options.only is None else [options.only]
+    print(f"seed {seed}; replay with: make soak SEED={seed} DURATION={options.duration:g}")
+    statuses = []
+    for name in chosen:
+        folder = Path(tempfile.mkdtemp(prefix=f"soak-{name}-", dir=options.dir))
+        statuses.append(run(name, folder, seed=seed, duration_s=options.duration / len(chosen)))
+        if statuses[-1] == INTERRUPTED:
+            break
+    return max(statuses)
 
 
-def run(folder: Path, *, seed: int, duration_s: float) -> int:
-    """Soak, then print the tally; `folder` stays where something was wrong."""
-    print(f"seed {seed}; replay with: make soak SEED={seed} DURATION={duration_s:g}")
+def run(name: str, folder: Path, *, seed: int, duration_s: float) -> int:
+    """One soak, then its tally; `folder` stays where something was wrong."""
     start = time.monotonic()
-    soak = Soak(folder, seed=seed, say=lambda line: print(f"{time.monotonic() - start:8.1f} s  {line}"))
+    soak = SOAKS[name](
+        folder, seed=seed, say=lambda line: print(f"{time.monotonic() - start:8.1f} s  {line}", flush=True)
+    )
     violation: str | None = "it was interrupted, or broke"
     status = 1
     try:
@@ -48,11 +62,12 @@ def run(folder: Path, *, seed: int, duration_s: float) -> int:
         violation = str(error)
         print(f"VIOLATION with seed {seed}; what was found is in {folder}\n{violation}", file=sys.stderr)
     except KeyboardInterrupt:
-        status, violation = 130, None
+        status, violation = INTERRUPTED, None
     finally:
         if violation is None:
             shutil.rmtree(folder)
-        print(report(soak, seed=seed, seconds=time.monotonic() - start, violation=violation))
+        seconds = time.monotonic() - start
+        print(report(name, soak.tally, seed=seed, seconds=seconds, violation=violation))
     return status
 
 

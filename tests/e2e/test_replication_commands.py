@@ -108,6 +108,10 @@ def test_a_mirror_deletes_only_when_told_and_a_verification_proves_it(cluster: C
     store(cluster.node2, {"mirror/extra": b"only here"})
     mirror = ("mirror", "node1", "node2", "--prefix", "mirror/")
     verify = ("verify", "node1", "node2", "--prefix", "mirror/")
+    dry = answer(cluster.replicator(*verify, "--dry-run", "--json"))
+    assert (dry["status"], dry["dry_run"], dry["verdict"]) == ("succeeded", True, None)
+    assert (dry["plan"]["objects_to_transfer"], dry["plan"]["objects_to_delete"]) == (4, 0)
+    assert fetched(cluster.node2, "mirror/0") is None
     assert cluster.replicator(*mirror).returncode == 0
     assert fetched(cluster.node2, "mirror/extra") == b"only here"
 

@@ -115,7 +115,7 @@ def test_a_delta_that_breaks_the_protocol_ends_the_source(stage: PullStage, case
     name = f"a delta {case}"
     result = stage.pull(name, edited(stage, name), {"fetch": broken(BROKEN[case])})
     assert result.error is not None
-    assert (result.error.error_class, result.error.code) == ("permanent", "broken-peer")
+    assert (result.error.error_class, result.error.code) == ("transient", "broken-peer")
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -82,8 +82,6 @@ def test_a_planned_version_that_is_gone_is_an_error_and_no_other_takes_its_place
     )
     assert row is not None
     assert (row.outcome, row.version) == ("failed", first.version)
-    assert row.error is not None
-    assert first.version in row.error.message
 
 
 @pytest.mark.parametrize("change", [overwrite, delete, overwrite_and_restart])
@@ -92,4 +90,6 @@ def test_where_versions_are_kept_the_planned_one_arrives(mesh: Mesh, seed: int, 
     mesh.version_bucket("a", bucket)
     point = random.Random(seed).choice(POINTS[2:])
     row, first = pull_while(mesh, random.Random(seed), change, point=point, named=BY_PREFIX, bucket=bucket)
+    assert row is not None
+    assert row is not None
     assert (row.outcome, row.version) == ("verified", first.version)

@@ -84,7 +84,9 @@ def migration(terms: Terms, scope: Scope, *, versions: Versions, move: bool) -> 
     )
 
 
-def mirroring(terms: Terms, scope: Scope, *, delete: bool, deletes_max: int) -> MirrorRequest:
+def mirroring(
+    terms: Terms, scope: Scope, *, delete: bool, deletes_max: int, allow_empty_source: bool = False
+) -> MirrorRequest:
     """A mirror of a prefix, or of a bucket."""
     return checked(
         MirrorRequest,
@@ -94,6 +96,7 @@ def mirroring(terms: Terms, scope: Scope, *, delete: bool, deletes_max: int) -> 
         filter=scope.filter(),
         delete=delete,
         max_deletes=deletes_max,
+        allow_empty_source=allow_empty_source,
     )
 
 
@@ -102,7 +105,7 @@ def verification(terms: Terms, scope: Scope, *, versions: Versions, read_data: b
     told = terms.fields()
     return checked(
         VerifyRequest,
-        **{name: told[name] for name in ("src_node", "dst_node", "priority")},
+        **{name: told[name] for name in ("src_node", "dst_node", "dry_run", "priority")},
         bucket=scope.bucket_name() or DEFAULT_BUCKET,
         prefix=scope.prefix or "",
         all_versions=versions == "all",

@@ -27,6 +27,7 @@ from replicator.control_plane.join import HttpJoiner
 from replicator.control_plane.metrics import Metrics
 from replicator.control_plane.ports import Joiner
 from replicator.control_plane.scheduler.loop import Scheduler
+from replicator.control_plane.scheduler.planner import plan_job
 from replicator.control_plane.services.events import Events
 from replicator.control_plane.services.jobs import Jobs
 from replicator.control_plane.services.limits import Limits
@@ -98,7 +99,7 @@ def open_control_plane(settings: Settings, around: Surroundings) -> ControlPlane
     )
     services = Services(
         registry=registry,
-        jobs=Jobs(database=timed),
+        jobs=Jobs(database=timed, plan=plan_job),
         objects=Objects(database=timed),
         events=Events(database=timed, wakeups=wakeups, streams_max=settings.event_streams_max),
         limits=Limits(database=timed),

@@ -264,7 +264,12 @@ class ObjectRows(Protocol):
         ...
 
     def put_many(self, rows: Sequence[ObjectRow]) -> None:
-        """Replaces the rows of those jobs and ids."""
+        """Replaces the rows of those jobs and ids, but for what they are about, which stays."""
+        ...
+
+    def give(self, batch: Sequence[ObjectRow], task: Task) -> None:
+        """`task` is to deal with `batch`, pending rows of its job in their order; what came for them before is
+        its credit and no longer theirs."""
         ...
 
     def page(
@@ -273,8 +278,12 @@ class ObjectRows(Protocol):
         """At most `limit` rows of a job that follow `after_row`, of that outcome or of any."""
         ...
 
-    def pending_of(self, task: Task) -> Sequence[ObjectRow]:
-        """The rows that `task` has still to deal with; a task has few."""
+    def pending_of(self, task: Task, *, limit: int | None = None) -> Sequence[ObjectRow]:
+        """The rows that `task` has still to deal with, or the first of them; a task has few."""
+        ...
+
+    def end(self, task: Task, outcome: Outcome, *, error: ErrorInfo | None) -> None:
+        """The rows that `task` has still to deal with end so; an error of None leaves each its own."""
         ...
 
     def unassigned(self, job_id: int, *, action: Action, limit: int) -> Sequence[ObjectRow]:

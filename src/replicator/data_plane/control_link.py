@@ -31,6 +31,7 @@ log = get_logger()
 PROGRESS_SECONDS = 1.0
 RESULTS_BYTES_MAX = 3 * 1024 * 1024
 _RETRY_SECONDS_MAX = 15.0
+_SHORT_TASK_SECONDS = 0.03
 
 
 class ControlLink:
@@ -181,3 +182,13 @@ class ControlLink:
         for assignment in reply.tasks:
             runner.start(assignment)
         runner.acknowledge(reply.acknowledged)
+        if reply.tasks:
+            await self._result_soon()
+
+    async def _result_soon(self) -> None:
+        """A short task's result goes with the next poll, which it would interrupt otherwise."""
+        try:
+            async with asyncio.timeout(_SHORT_TASK_SECONDS):
+                await self._result_ready.wait()
+        except TimeoutError:
+            return

@@ -138,7 +138,8 @@ class Node:
                     await runner.close()
 
     def _work(self) -> BeginWork:
-        engine = _engine(self._settings, self._store, self._pacer)
+        engine = _engine(self._settings, self._serving, self._pacer)
+        self._metrics.watch_links(engine.links)
         folder = str(self._settings.data_dir)
         return {
             "pull": lambda task: Pull(task, engine),
@@ -241,11 +242,11 @@ def _patience(settings: NodeSettings) -> Patience:
     return Patience(timeout_s=settings.stall_timeout_s, body_bytes_per_s_min=settings.body_bytes_per_s_min)
 
 
-def _engine(settings: NodeSettings, store: Store, pacer: Pacer) -> Engine:
+def _engine(settings: NodeSettings, serving: Serving, pacer: Pacer) -> Engine:
     clock = SystemClock()
     rng = random.Random()  # noqa: S311  (spreads retries)
     return Engine(
-        store=store,
+        store=serving.store,
         open_peer=peer_opener(settings.transport, timeout_s=settings.peer_timeout_s, clock=clock),
         pacer=pacer,
         links=Links(
@@ -257,10 +258,12 @@ def _engine(settings: NodeSettings, store: Store, pacer: Pacer) -> Engine:
         ),
         clock=clock,
         rng=rng,
+        reliance=serving.reliance,
         bounds=PullBounds(
             streams_per_source=settings.streams_per_source,
             streams_max=settings.streams_max,
             bytes_in_flight_max=settings.bytes_in_flight_max,
+            silence_s=settings.peer_timeout_s,
         ),
     )
 

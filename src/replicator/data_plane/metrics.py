@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from replicator.data_plane.link_metrics import LinkMetrics
+from replicator.data_plane.replication.links import Links
 from replicator.data_plane.upkeep import StoreSpace
 from replicator.wire.sessions import TaskKind, Transfer
 
@@ -20,6 +22,49 @@ class NodeMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._count_requests()
+        self._count_tasks()
+        self._count_store()
+        self._observed: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    def watch_space(self, space: Callable[[], StoreSpace]) -> None:
+        """Tell what `space` says whenever the metrics are asked for."""
+        self.registry.register(_SpaceMetrics(space))
+
+    def watch_links(self, links: Links) -> None:
+        """Tell the state and the rate of `links` whenever the metrics are asked for."""
+        self.registry.register(LinkMetrics(links))
+
+    def count_task(self, kind: TaskKind, outcome: str, transfer: Transfer) -> None:
+        """Count one task that has ended."""
+        self.tasks.labels(kind, outcome).inc()
+        if kind != "pull":
+            return
+        self.pulled_objects.labels("verified").inc(transfer.objects_verified)
+        self.pulled_objects.labels("skipped").inc(transfer.objects_skipped)
+        self.pulled_objects.labels("failed").inc(transfer.objects_failed)
+        self.pulled_bytes.labels("transferred").inc(transfer.bytes_transferred)
+        self.pulled_bytes.labels("deduplicated").inc(transfer.bytes_deduplicated)
+        self.pulled_bytes.labels("saved").inc(transfer.bytes_saved)
+        self.pulled_bytes.labels("wire").inc(transfer.bytes_wire)
+
+    def observe(self, method: str, status: int, seconds: float) -> None:
+        """Count one request; `status` 0 stands for a client that went away."""
+        key = (method if method in _METHODS else "other", status // 100)
+        children = self._observed.get(key)
+        if children is None:
+            outcome = f"{key[1]}xx" if status else "aborted"
+            children = (self.requests.labels(key[0], outcome), self.request_seconds.labels(key[0]))
+            self._observed[key] = children
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def observe_rpc(self, method: str, status: str, seconds: float) -> None:
+        """Count one gRPC request of a method of the service, by the name of its status."""
+        self.rpc_requests.labels(method, status).inc()
+        self.rpc_request_seconds.labels(method).observe(seconds)
+
+    def _count_requests(self) -> None:
         self.requests = Counter(
             "replicator_node_requests",
             "Requests by method and status class, operations aside.",
@@ -51,17 +96,8 @@ class NodeMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.ingested_bytes = Counter(
-            "replicator_node_ingested_bytes",
-            "Bytes of uploaded objects: new chunks, and chunks that were here.",
-            ["kind"],
-            registry=self.registry,
-        )
-        self.corrupt_chunks = Counter(
-            "replicator_node_corrupt_chunks",
-            "Reads that met a chunk that failed its check. Its bytes did not leave the node.",
-            registry=self.registry,
-        )
+
+    def _count_tasks(self) -> None:
         self.tasks = Counter(
             "replicator_node_tasks",
             "Ended tasks by kind and outcome.",
@@ -92,12 +128,24 @@ class NodeMetrics:
             "1 while a control plane holds a session with this node.",
             registry=self.registry,
         )
+
+    def _count_store(self) -> None:
+        self.ingested_bytes = Counter(
+            "replicator_node_ingested_bytes",
+            "Bytes of uploaded objects: new chunks, and chunks that were here.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.corrupt_chunks = Counter(
+            "replicator_node_corrupt_chunks",
+            "Reads that met a chunk that failed its check. Its bytes did not leave the node.",
+            registry=self.registry,
+        )
         self.store_failed = Gauge(
             "replicator_node_store_failed",
             "1 once the store takes no more writes; restart the node.",
             registry=self.registry,
         )
-
         self.scrubbed_bytes = Counter(
             "replicator_node_scrubbed_bytes",
             "Bytes that the scrub has read from the disk.",
@@ -109,40 +157,6 @@ class NodeMetrics:
             ["family"],
             registry=self.registry,
         )
-        self._observed: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-
-    def watch_space(self, space: Callable[[], StoreSpace]) -> None:
-        """Tell what `space` says whenever the metrics are asked for."""
-        self.registry.register(_SpaceMetrics(space))
-
-    def count_task(self, kind: TaskKind, outcome: str, transfer: Transfer) -> None:
-        """Count one task that has ended."""
-        self.tasks.labels(kind, outcome).inc()
-        if kind != "pull":
-            return
-        self.pulled_objects.labels("verified").inc(transfer.objects_verified)
-        self.pulled_objects.labels("skipped").inc(transfer.objects_skipped)
-        self.pulled_objects.labels("failed").inc(transfer.objects_failed)
-        self.pulled_bytes.labels("transferred").inc(transfer.bytes_transferred)
-        self.pulled_bytes.labels("deduplicated").inc(transfer.bytes_deduplicated)
-        self.pulled_bytes.labels("saved").inc(transfer.bytes_saved)
-        self.pulled_bytes.labels("wire").inc(transfer.bytes_wire)
-
-    def observe(self, method: str, status: int, seconds: float) -> None:
-        """Count one request; `status` 0 stands for a client that went away."""
-        key = (method if method in _METHODS else "other", status // 100)
-        children = self._observed.get(key)
-        if children is None:
-            outcome = f"{key[1]}xx" if status else "aborted"
-            children = (self.requests.labels(key[0], outcome), self.request_seconds.labels(key[0]))
-            self._observed[key] = children
-        children[0].inc()
-        children[1].observe(seconds)
-
-    def observe_rpc(self, method: str, status: str, seconds: float) -> None:
-        """Count one gRPC request of a method of the service, by the name of its status."""
-        self.rpc_requests.labels(method, status).inc()
-        self.rpc_request_seconds.labels(method).observe(seconds)
 
 
 class _SpaceMetrics(Collector):

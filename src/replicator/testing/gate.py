@@ -63,6 +63,12 @@ class Gate:
         """Bytes that went from the source to the destination so far, of all connections."""
         return self._passed
 
+    @property
+    def is_held(self) -> bool:
+        """Whether as much has passed as may."""
+        with self._changed:
+            return self._passed >= self._limit
+
     def hold_at(self, passed_bytes: int) -> None:
         """Let no more than that pass in all, until `release` or another limit."""
         with self._changed:

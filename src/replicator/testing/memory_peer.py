@@ -39,6 +39,7 @@ class MemoryPeer:
 
     Attributes:
         fetched: the pieces asked for so far, in order.
+        proven_bytes: how much was asked to be proven so far.
     """
 
     def __init__(self, serving: Serving, *, delivery_bytes: int = DELIVERY_BYTES) -> None:
@@ -47,6 +48,7 @@ class MemoryPeer:
         self._received = 0
         self._sent = 0
         self.fetched: list[Piece] = []
+        self.proven_bytes = 0
         self.closed = False
 
     def hello(self) -> NodeName:
@@ -107,8 +109,9 @@ class MemoryPeer:
             self._received += size
             yield Delivery(taken, size)
 
-    def prove(self, wanted: Sequence[Wanted]) -> list[Digest | ReplicatorError]:
+    def prove(self, wanted: Sequence[Wanted], *, size_bytes: int) -> list[Digest | ReplicatorError]:
         """See `Peer.prove`."""
+        self.proven_bytes += size_bytes
         asked = requests.decode_prove(self._ask(requests.encode_prove(wanted)))
         reply = self._answer(replies.encode_prove(self._serving.node, self._serving.prove(asked)))
         return replies.decode_prove(reply, len(wanted))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -362,6 +363,11 @@ class MemoryObjects:
             assert before.outcome is Outcome.PENDING or retried, f"settled twice: {before} and {row}"
             self._tables.objects[row.job_id, row.id] = row
 
+    def give(self, batch: Sequence[ObjectRow], task: Task) -> None:
+        """See `ObjectRows`."""
+        nothing: dict[str, Any] = {"bytes_transferred": 0, "bytes_deduplicated": 0, "bytes_saved": 0}
+        self.put_many([replace(row, task_id=task.id, **nothing) for row in batch])
+
     def page(
         self, job_id: int, *, after_row: int, limit: int, outcome: Outcome | None = None
     ) -> Sequence[ObjectRow]:
@@ -369,10 +375,15 @@ class MemoryObjects:
         found = [row for row in self._of(job_id) if row.id > after_row and outcome in {None, row.outcome}]
         return found[:limit]
 
-    def pending_of(self, task: Task) -> Sequence[ObjectRow]:
+    def pending_of(self, task: Task, *, limit: int | None = None) -> Sequence[ObjectRow]:
         """See `ObjectRows`."""
         rows = self._of(task.job_id)
-        return [row for row in rows if row.task_id == task.id and row.outcome is Outcome.PENDING]
+        return [row for row in rows if row.task_id == task.id and row.outcome is Outcome.PENDING][:limit]
+
+    def end(self, task: Task, outcome: Outcome, *, error: ErrorInfo | None) -> None:
+        """See `ObjectRows`."""
+        rows = self.pending_of(task)
+        self.put_many([replace(row, outcome=outcome, error=error or row.error) for row in rows])
 
     def unassigned(self, job_id: int, *, action: Action, limit: int) -> Sequence[ObjectRow]:
         """See `ObjectRows`."""

@@ -56,7 +56,7 @@ class Mesh:
         settings: Mapping[str, str] | None = None,
         control_plane_settings: Mapping[str, str] | None = None,
     ) -> None:
-        self.control_plane = control_plane_process(folder, settings=control_plane_settings)
+        self.control_plane = control_plane_process(folder, settings=control_plane_settings, port=free_port())
         self.members: dict[str, Member] = {}
         self._folder = folder
         self._names = names
@@ -185,6 +185,13 @@ class Mesh:
             return job if job.status in TERMINAL_STATUSES else None
 
         return wait_until(look, f"job {job_id} ends")
+
+    def held_or_ended(self, node: str, job_id: int) -> None:
+        """Wait until the gate of a node lets nothing more pass, or the job has ended before."""
+        wait_until(
+            lambda: self.gate(node).is_held or self.job(job_id).status in TERMINAL_STATUSES,
+            f"the gate of {node} holds",
+        )
 
     def objects(self, job_id: int) -> list[JobObject]:
         """All objects of a job."""

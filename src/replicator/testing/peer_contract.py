@@ -30,6 +30,7 @@ from replicator.testing.objects import (
 )
 from replicator.testing.peer_source import NODE, Connect, SourceStore, wanted
 from replicator.testing.peer_stream_contract import PeerStreamContract
+from replicator.wire.replication import HOLD_SECONDS_MAX
 
 HOLD_S = 30
 KEYS = ["a", "a/b", "a/c", "b", "é", "日本/語", "\U0001d4b3"]
@@ -156,6 +157,24 @@ class PeerObjectContract:
         delete(store, "a")
         assert any(version.manifest in hold.manifests for hold in store.holds)
 
+    def test_what_was_offered_is_renewed_though_no_version_has_it_any_more(
+        self, store: SourceStore, peer: Peer
+    ) -> None:
+        version = commit(store, new_version("a", b"one")).version
+        never_offered = commit(store, new_version("b", b"two")).version
+        peer.offers([wanted("a")], hold_s=HOLD_S)
+        for name in ("a", "b"):
+            commit(store, new_version(name, b"new"))
+        renewal = [
+            Wanted(DEFAULT_BUCKET, each.object_id, each.version, each.manifest)
+            for each in (version, never_offered)
+        ]
+        holds_before = list(store.holds)
+        assert [type(answer) for answer in peer.offers(renewal, hold_s=HOLD_SECONDS_MAX)] == [NotFound] * 2
+        renewed = set().union(*(hold.manifests for hold in store.holds if hold not in holds_before))
+        assert version.manifest in renewed
+        assert never_offered.manifest not in renewed
+
     def test_a_long_manifest_comes_page_by_page(self, store: SourceStore, peer: Peer) -> None:
         long = LongObject()
         commit(store, long.new_version("long", number=long.stage(store)))
@@ -174,7 +193,9 @@ class PeerObjectContract:
         good = commit(store, new_version("good", b"one", b"two")).version
         commit(store, new_version("bad", b"one", b"three"))
         store.damaged.add(Digest.of(b"three"))
-        proven, damaged, absent = peer.prove([wanted(name) for name in ("good", "bad", "absent")])
+        proven, damaged, absent = peer.prove(
+            [wanted(name) for name in ("good", "bad", "absent")], size_bytes=16
+        )
         assert proven == good.manifest
         assert type(damaged) is Corrupt
         assert damaged.data["digest"] == str(Digest.of(b"three"))

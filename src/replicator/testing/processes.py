@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -19,13 +20,23 @@ from replicator.testing.waiting import wait_until
 HOST = "127.0.0.1"
 STOP_SECONDS_MAX = 30.0
 _LOG_CHARACTERS = 4000
+_PORTS = range(15_000, 32_000)
+_ports = random.SystemRandom()
 
 
 def free_port() -> int:
-    """A port that nobody has just now, for a server that must know it before it starts."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has just now, for a server that must know it before it starts.
+
+    It is below those that outgoing connections are given, which would take it while the server is dead.
+    """
+    for port in _ports.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"every port from {_PORTS.start} to {_PORTS.stop} is taken")
 
 
 class ServerProcess:
@@ -254,7 +265,7 @@ def node_process(
 
 
 def control_plane_process(
-    folder: Path, *, settings: Mapping[str, str] | None = None, host: str = HOST
+    folder: Path, *, settings: Mapping[str, str] | None = None, host: str = HOST, port: int = 0
 ) -> ServerProcess:
     """A control plane at `host` with its data in `folder/control-plane`, quick to retry and never tired of it."""
     eager = {
@@ -271,4 +282,5 @@ def control_plane_process(
         arguments=["--data-dir", str(folder / "control-plane"), "--host", host],
         settings=eager | dict(settings or {}),
         host=host,
+        port=port,
     )

@@ -85,6 +85,7 @@ class PullingNode:
         *,
         others: Sequence[str] = (),
         move: bool = False,
+        all_versions: bool = False,
         source: str = SOURCE,
     ) -> Pull:
         """A pull that has not begun."""
@@ -98,6 +99,7 @@ class PullingNode:
             others=[task_source(other) for other in others],
             items=list(items),
             move=move,
+            all_versions=all_versions,
         )
         return Pull(task, self.engine)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from replicator.wire.sessions import (
     CorruptSource,
     ErrorInfo,
+    Finding,
     Found,
     ObjectItem,
     ObjectResult,
@@ -26,9 +27,11 @@ from replicator.wire.sessions import (
     Transfer,
 )
 
-CHUNK_BYTES = 10
+CHUNK_BYTES = 7_000_000
+"""So that some objects share a task, and some have one alone."""
 _CAPACITY = 3
 _STRETCH = 4
+_MISHAPS = ("transient", "transient", "throttled", "node-down", "permanent", "cancelled")
 _ROOT = "0" * 64
 
 
@@ -70,6 +73,11 @@ class Reply:
     message: Message
     content: SessionOpened | PollReply | None
 
+    @property
+    def assigned(self) -> list[TaskAssignment]:
+        """The tasks that it brings."""
+        return self.content.tasks if isinstance(self.content, PollReply) else []
+
 
 @dataclass
 class Attempt:
@@ -87,13 +95,24 @@ class Attempt:
             bytes_logical=sum(item.size or 0 for item in self.task.items),
             bytes_transferred=transferred,
             bytes_deduplicated=sum(each.bytes_deduplicated for each in self.done),
-            bytes_wire=transferred,
+            bytes_wire=2 * transferred + (1 if self.task.survey is None else 1000),
         )
+
+
+@dataclass
+class SimulatedStore:
+    """What a node has; chunks stay when objects go. Of `newer` objects it has a version that nobody else has."""
+
+    objects: set[str] = field(default_factory=set)
+    chunks: set[int] = field(default_factory=set)
+    newer: set[str] = field(default_factory=set)
 
 
 @dataclass
 class SimulatedNode:
     """One node over all its lives. Its store and `outbox` survive a crash, `running` does not.
+
+    `began` and `ended` are what all its processes did.
 
     `clumsiness` is how probably an attempt fails in each of its steps.
     """
@@ -101,10 +120,8 @@ class SimulatedNode:
     name: str
     world: World
     sources: Mapping[str, SimulatedNode]
-    objects: set[str] = field(default_factory=set)
-    chunks: set[int] = field(default_factory=set)
+    store: SimulatedStore
     clumsiness: float = 0.06
-    arrived_bytes: int = 0
     boot: int = 1
     session_id: str | None = None
     running: dict[TaskRef, Attempt] = field(default_factory=dict)
@@ -112,7 +129,6 @@ class SimulatedNode:
     outbox: dict[TaskRef, TaskResult] = field(default_factory=dict)
     began: set[TaskRef] = field(default_factory=set)
     ended: dict[TaskRef, str] = field(default_factory=dict)
-    abandoned: int = 0
 
     @property
     def boot_id(self) -> str:
@@ -149,7 +165,7 @@ class SimulatedNode:
                 self._acknowledge(told)
                 self.cancelled |= set(told.cancel) & set(self.running)
                 for ref in told.abandon:
-                    self.abandoned += self.running.pop(ref, None) is not None
+                    self.running.pop(ref, None)
                 for task in told.tasks:
                     self._start(task)
 
@@ -163,7 +179,7 @@ class SimulatedNode:
         if ref in self.cancelled:
             self._end(ref, "cancelled")
         elif luck < self.clumsiness:
-            self._end(ref, random.choice(["transient", "throttled", "node-down", "permanent", "cancelled"]))
+            self._end(ref, random.choice(_MISHAPS))
         elif attempt.task.survey is not None:
             self._end(ref, "succeeded", survey=self._survey(attempt.task, attempt.task.survey))
         elif not attempt.left:
@@ -171,12 +187,13 @@ class SimulatedNode:
         else:
             self._deal_with_next(attempt, luck)
 
-    def crash(self) -> None:
-        """End this life and begin the next."""
+    def crash(self) -> SimulatedNode:
+        """End this life and begin the next; gives the process that was, should it live on all the same."""
+        before = replace(self, outbox=dict(self.outbox))
         self.boot += 1
         self.session_id = None
-        self.running.clear()
-        self.cancelled.clear()
+        self.running, self.cancelled = {}, set()
+        return before
 
     def _start(self, task: TaskAssignment) -> None:
         if task.ref not in self.began:
@@ -184,31 +201,38 @@ class SimulatedNode:
             self.running[task.ref] = Attempt(task, list(task.items))
 
     def _deal_with_next(self, attempt: Attempt, luck: float) -> None:
-        item = attempt.left[0]
+        item, store = attempt.left[0], self.store
+        source = self.sources[attempt.task.source.node].store
         if attempt.task.kind == "remove":
-            self.objects.discard(item.object_id)
+            store.objects.discard(item.object_id)
             attempt.done.append(ObjectResult(row=item.row, outcome="deleted"))
             attempt.left.pop(0)
             return
-        lacking = sorted(self.world[item.object_id].chunks - self.chunks)
-        source = self.sources[attempt.task.source.node]
-        if item.object_id not in source.objects and item.object_id not in self.objects:
-            self._finish(attempt, "failed", "permanent")
+        lacking = sorted(self.world[item.object_id].chunks - store.chunks)
+        if item.object_id not in source.objects and item.object_id not in store.objects:
+            self._finish(attempt, "failed", _error("permanent", "not-found"))
+        elif item.version is not None and _is_newer(item.object_id, source, store):
+            self._finish(attempt, "failed", _error("permanent", "conflict"))
         elif luck < 1.6 * self.clumsiness:
-            self._finish(attempt, "failed", ("transient", "node-down", "permanent")[round(luck * 1e4) % 3])
+            error_class = ("transient", "node-down", "permanent")[round(luck * 1e4) % 3]
+            self._finish(attempt, "failed", _error(error_class))
         elif lacking:
-            self.chunks.add(lacking[0])
-            self.arrived_bytes += CHUNK_BYTES
+            store.chunks.add(lacking[0])
             attempt.brought += CHUNK_BYTES
         else:
-            known = item.object_id in self.objects
-            self.objects.add(item.object_id)
-            self._finish(attempt, "skipped" if known and not attempt.brought else "verified")
+            self._publish(attempt, item.object_id, source)
 
-    def _finish(self, attempt: Attempt, outcome: str, error_class: str | None = None) -> None:
+    def _publish(self, attempt: Attempt, object_id: str, source: SimulatedStore) -> None:
+        known = object_id in self.store.objects
+        self.store.objects.add(object_id)
+        if attempt.task.move:
+            source.objects.discard(object_id)
+        self._finish(attempt, "skipped" if known and not attempt.brought else "verified")
+
+    def _finish(self, attempt: Attempt, outcome: str, error: ErrorInfo | None = None) -> None:
         item = attempt.left.pop(0)
         known = self.world[item.object_id]
-        present = len(known.chunks & self.chunks) * CHUNK_BYTES
+        present = len(known.chunks & self.store.chunks) * CHUNK_BYTES
         attempt.done.append(
             ObjectResult.model_validate(
                 {
@@ -218,7 +242,7 @@ class SimulatedNode:
                     "size": known.size,
                     "bytes_transferred": attempt.brought,
                     "bytes_deduplicated": present - attempt.brought,
-                    "error": None if error_class is None else _error(error_class),
+                    "error": error,
                 }
             )
         )
@@ -250,29 +274,31 @@ class SimulatedNode:
         )
 
     def _survey(self, task: TaskAssignment, asked: Survey) -> SurveyResult:
-        source = self.sources[task.source.node]
-        both = source.objects | self.objects if asked.extras else source.objects
-        names = [name for name in sorted(both) if name > (asked.cursor or "")]
+        """The next stretch of the names that are asked for, or, without any, of those that there are."""
+        source, own = self.sources[task.source.node].store, self.store
+        there = source.objects | own.objects if asked.extras else source.objects
+        names = [name for name in sorted(asked.object_ids or there) if name > (asked.cursor or "")]
         stretch = names if asked.dry_run else names[:_STRETCH]
-        found = [self._found(source, name) for name in stretch if name not in source.objects & self.objects]
-        agree = [self.world[name].size for name in stretch if name in source.objects & self.objects]
+        listed = [(name, _finding(name, source, own, asked)) for name in stretch if name in there]
+        agree = [self.world[name].size for name, finding in listed if finding is None]
         last = len(stretch) == len(names)
         roots = asked.roots and last
         return SurveyResult(
             cursor=None if last else stretch[-1],
-            compared=len(stretch),
+            compared=len(listed),
             unchanged=len(agree),
             unchanged_bytes=sum(agree),
-            found=found,
-            plan=Plan(objects_to_transfer=len(found)) if asked.dry_run else None,
+            found=[self._found(name, finding) for name, finding in listed if finding is not None],
+            unknown=[name for name in stretch if name not in there],
+            plan=Plan(objects_to_transfer=len(listed) - len(agree)) if asked.dry_run else None,
             source_root=_ROOT if roots else None,
             destination_root=_ROOT if roots else None,
         )
 
-    def _found(self, source: SimulatedNode, name: str) -> Found:
+    def _found(self, name: str, finding: Finding) -> Found:
         known = self.world[name]
         return Found(
-            finding="absent" if name in source.objects else "extra",
+            finding=finding,
             bucket="default",
             object_id=name,
             version="0" * 32,
@@ -285,5 +311,19 @@ class SimulatedNode:
             self.outbox.pop(ref, None)
 
 
-def _error(error_class: str) -> ErrorInfo:
-    return ErrorInfo.model_validate({"class": error_class, "code": "corrupt", "message": error_class})
+def _finding(name: str, source: SimulatedStore, own: SimulatedStore, asked: Survey) -> Finding | None:
+    if name not in source.objects:
+        return "extra"
+    if name not in own.objects:
+        return "absent"
+    if _is_newer(name, source, own):
+        return "newer"
+    return "same" if asked.same else None
+
+
+def _is_newer(name: str, source: SimulatedStore, own: SimulatedStore) -> bool:
+    return name in own.objects & own.newer - source.newer
+
+
+def _error(error_class: str, code: str = "corrupt") -> ErrorInfo:
+    return ErrorInfo.model_validate({"class": error_class, "code": code, "message": error_class})

@@ -11,7 +11,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
@@ -120,13 +120,14 @@ def _free_share(folder: Path) -> float:
     return usage.free / usage.total
 
 
-def report(soak: Soak, *, seed: int, seconds: float, violation: str | None) -> str:
-    """The run as one line of JSON."""
+def report(name: str, tally: Mapping[str, int], *, seed: int, seconds: float, violation: str | None) -> str:
+    """A run of the soak called `name` as one line of JSON."""
     return json.dumps(
         {
+            "soak": name,
             "seed": seed,
             "seconds": round(seconds, 1),
             "violation": violation,
-            "tally": dict(sorted(soak.tally.items())),
+            "tally": dict(sorted(tally.items())),
         }
     )

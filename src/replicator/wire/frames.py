@@ -50,6 +50,11 @@ _CODECS = {
     FrameStatus.MISSING: frozenset({Codec.PLAIN}),
     FrameStatus.CORRUPT: frozenset({Codec.PLAIN}),
 }
+# One look-up for each frame: there are as many as chunks.
+_KNOWN = {
+    (int(status), int(codec)): (status, codec) for status, codecs in _CODECS.items() for codec in codecs
+}
+_WITH_PAYLOAD = (FrameStatus.CHUNK, FrameStatus.DELTA)
 
 
 class Frame(NamedTuple):
@@ -81,10 +86,9 @@ def decode_frame(header: bytes | bytearray | memoryview, *, payload_bytes_max: i
 
 def checked_frame(digest: Digest, status: int, codec: int, length: int, payload_bytes_max: int) -> Frame:
     """The frame of these numbers, which came from a peer; raises as `decode_frame`."""
-    if status not in _CODECS or codec not in _CODECS[FrameStatus(status)]:
+    known = _KNOWN.get((status, codec))
+    if known is None:
         raise BrokenPeer("a chunk frame this release does not know", frame_status=status, codec=codec)
-    known = FrameStatus(status)
-    has_payload = known in {FrameStatus.CHUNK, FrameStatus.DELTA}
-    if length > payload_bytes_max or has_payload != (length > 0):
+    if length > payload_bytes_max or (known[0] in _WITH_PAYLOAD) != (length > 0):
         raise BrokenPeer(f"a chunk frame announces {length} bytes", frame_status=status)
-    return Frame(digest, known, Codec(codec), length)
+    return Frame(digest, *known, length)

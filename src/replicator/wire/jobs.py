@@ -112,6 +112,11 @@ class MirrorRequest(_JobRequest):
     prefix: Prefix = ""
     filter: Filter = Filter()
     delete: bool = Field(False, description="Delete at the destination what the source does not have.")
+    allow_empty_source: bool = Field(
+        False,
+        description="Delete also where the source has nothing at all of what is mirrored. Else nothing is deleted "
+        "then: it may have lost its disk.",
+    )
     max_deletes: int = Field(
         1000, ge=0, le=INTEGER_MAX, description="If more would have to go, none goes, and the job says so."
     )
@@ -132,6 +137,9 @@ class VerifyRequest(BaseModel):
     all_versions: bool = False
     read_data: bool = Field(
         False, description="Read and prove every byte on both sides, not only what they list."
+    )
+    dry_run: bool = Field(
+        False, description="Prove nothing: say from the listings what the destination lacks, to the byte."
     )
     priority: Priority = 0
 

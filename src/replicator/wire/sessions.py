@@ -243,6 +243,7 @@ class TaskAssignment(TaskRef):
     )
     items: list[ObjectItem] = Field(default_factory=list, max_length=ITEMS_MAX)
     survey: Survey | None = None
+    all_versions: bool = Field(False, description="Items may be versions beside others of their object.")
     move: bool = Field(False, description="Delete at the source each version that was verified here.")
 
 

@@ -27,9 +27,9 @@ async def test_a_waiting_job_is_not_handed_out_while_it_is_paused(plane: Control
     await plane.ask(2, "pause")
     node = await plane.connect("node2")
     assert (await node.poll()).tasks == []
-    assert (await plane.ask(1, "resume")).status == "queued"
+    assert (await plane.ask(1, "resume")).status == "running"
     assert (await plane.ask(2, "resume")).status == "running"
-    assert [task.items[0].object_id for task in (await node.poll()).tasks] == ["b", "a"]
+    assert [task.items[0].object_id for task in (await node.poll()).tasks] == ["a", "b"]
 
 
 async def test_a_running_attempt_is_told_to_stop_and_is_not_counted(plane: ControlPlaneUnderTest) -> None:

@@ -98,6 +98,17 @@ def shown(item: JobObject) -> dict[str, str]:
     return {name: "" if value is None else str(value) for name, value in fields.items()}
 
 
+@pytest.mark.parametrize("object_id", ["=cmd|' /C calc'!A0", "@SUM(1)", "+1", "-2+3"])
+async def test_a_csv_holds_no_formula(plane: ControlPlaneUnderTest, object_id: str) -> None:
+    await fill(plane, 0)
+    await plane.parts.services.database.transact(
+        lambda unit: unit.objects.add_many([row(1, object_id=object_id)])
+    )
+    text = (await plane.http.get("/jobs/1/objects", params={"format": "csv"})).text
+    (line,) = csv.DictReader(io.StringIO(text, newline=""))
+    assert line["object_id"] == f"'{object_id}"
+
+
 async def test_a_csv_of_one_outcome_goes_on_behind_a_cursor(plane: ControlPlaneUnderTest) -> None:
     await fill(plane, 9)
     page = (await plane.http.get("/jobs/1/objects", params={"limit": 1, "outcome": "failed"})).json()

@@ -95,7 +95,7 @@ async def test_a_mirror_and_a_verification_are_jobs_with_keys_of_their_own(
         ("mirror", {"bucket": None}),
         ("mirror", {"max_deletes": -1}),
         ("mirror", {"object_id": "a"}),
-        ("verify", {"dry_run": True}),
+        ("verify", {"bytes_per_second": 50000}),
         ("verify", {"dst_node": "-"}),
     ],
 )

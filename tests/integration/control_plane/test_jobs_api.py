@@ -89,7 +89,7 @@ async def test_a_key_gives_the_same_job_for_the_same_request_only(plane: Control
     first = await plane.http.post("/jobs/migrate", json=MIGRATE, headers=key)
     again = await plane.http.post("/jobs/migrate", json=MIGRATE, headers=key)
     assert (first.status_code, again.status_code) == (201, 200)
-    assert again.json() == first.json()
+    assert again.json()["id"] == first.json()["id"]
     other = await plane.http.post("/jobs/migrate", json=MIGRATE | {"object_id": "x"}, headers=key)
     assert "job 1" in problem(other, 409, "conflict")
     without = await plane.http.post("/jobs/migrate", json=MIGRATE)

@@ -113,6 +113,7 @@ SORTED = {"tasks_in_hand", "tasks_live_by_job", "job_objects_of_task", "job_obje
         ),
         (lambda unit: unit.objects.pending_of(task_in()), "job_objects_of_task"),
         (lambda unit: unit.objects.count_attempt(task_in()), "job_objects_of_task"),
+        (lambda unit: unit.objects.end(task_in(), Outcome.FAILED, error=None), "job_objects_of_task"),
         (
             lambda unit: unit.objects.unassigned(1, action=Action.DELETE, limit=4),
             "job_objects_unassigned",

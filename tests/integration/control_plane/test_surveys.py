@@ -8,6 +8,7 @@ import pytest
 
 from replicator.control_plane.domain.spec import FOUND_MAX
 from replicator.control_plane.domain.steps import LIVE_TASKS_MAX
+from replicator.control_plane.scheduler.planner import ROWS_MAX
 from replicator.testing.control_plane import ControlPlaneUnderTest, FakeNode, arrivals, control_plane_in
 from replicator.wire.sessions import TaskAssignment
 
@@ -89,6 +90,27 @@ async def test_a_newer_version_at_the_destination_is_left_there(
     (row,) = await plane.objects()
     assert (row.outcome, row.error and row.error.code) == (outcome, code)
     assert (await plane.job()).status == ("succeeded" if code is None else "failed")
+
+
+@pytest.mark.parametrize("others", [0, ROWS_MAX])
+async def test_what_a_mirror_left_newer_is_not_pulled_by_a_retry(
+    plane: ControlPlaneUnderTest, others: int
+) -> None:
+    node, task = await surveying(plane, "mirror", prefix="photos/")
+    newer = [found(number, "newer") for number in range(1, others + 2)]
+    await tell(plane, node, task, survey(*newer, found(others + 2)))
+    pull = await node.claim()
+    await node.poll(capacity=0, results=[node.failure(pull, "permanent")])
+    assert (await plane.ask(1, "retry")).status == "running"
+    await plane.settle()
+    again = await node.claim()
+    assert [item.row for item in again.items] == [others + 2]
+    await node.poll(capacity=0, results=[node.result(again)])
+    view = await plane.job()
+    assert (view.status, view.progress.objects_failed) == ("partial", others + 1)
+    assert {row.error and row.error.code for row in await plane.objects() if row.finding == "newer"} == {
+        "conflict"
+    }
 
 
 async def test_ids_that_the_source_does_not_have_fail(plane: ControlPlaneUnderTest) -> None:
@@ -179,7 +201,7 @@ async def test_a_mirror_deletes_after_its_walk_what_the_source_lacks(plane: Cont
 
 async def test_a_mirror_that_would_delete_too_much_deletes_nothing(plane: ControlPlaneUnderTest) -> None:
     extras = [found(number, "extra") for number in range(3)]
-    node = await mirrored(plane, *extras, delete=True, max_deletes=2)
+    node = await mirrored(plane, *extras, delete=True, max_deletes=2, allow_empty_source=True)
     assert (await node.poll()).tasks == []
     view = await plane.job()
     assert (view.status, view.progress.objects_failed) == ("failed", 3)
@@ -187,6 +209,21 @@ async def test_a_mirror_that_would_delete_too_much_deletes_nothing(plane: Contro
     assert {row.error and row.error.code for row in rows} == {"max-deletes-exceeded"}
     assert await plane.ask(1, "retry")
     assert (await plane.job()).status == "failed"
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_a_source_that_has_nothing_empties_no_mirror(
+    plane: ControlPlaneUnderTest, allowed: bool
+) -> None:
+    extras = [found(number, "extra") for number in range(3)]
+    node = await mirrored(plane, *extras, delete=True, allow_empty_source=allowed)
+    tasks = (await node.poll()).tasks
+    if allowed:
+        assert [task.kind for task in tasks] == ["remove"]
+        return
+    assert tasks == []
+    assert (await plane.job()).status == "failed"
+    assert {row.error and row.error.code for row in await plane.objects()} == {"source-empty"}
 
 
 async def test_a_mirror_without_delete_leaves_extras(plane: ControlPlaneUnderTest) -> None:
@@ -197,7 +234,7 @@ async def test_a_mirror_without_delete_leaves_extras(plane: ControlPlaneUnderTes
 
 async def test_a_mirror_whose_walk_fails_deletes_nothing(data_dir: str) -> None:
     async with control_plane_in(data_dir, attempts_max=1) as plane:
-        node, task = await surveying(plane, "mirror", delete=True)
+        node, task = await surveying(plane, "mirror", delete=True, allow_empty_source=True)
         await tell(plane, node, task, survey(found(1, "extra"), cursor="on"))
         await tell(plane, node, await node.claim(), None)
         assert (await plane.job()).status == "failed"
@@ -251,6 +288,50 @@ async def test_a_run_is_held_against_its_dry_run(plane: ControlPlaneUnderTest) -
     assert (view.status, view.plan.bytes_lacking_error) == ("succeeded", 3)
     other = await plane.migrate("object-000002")
     assert (await plane.job(other)).plan is None
+
+
+@pytest.mark.parametrize("unknown", [["nowhere"], []])
+async def test_a_dry_run_stays_dry_when_it_is_tried_again(data_dir: str, unknown: list[str]) -> None:
+    async with control_plane_in(data_dir, attempts_max=1) as plane:
+        node, task = await surveying(plane, object_ids=["here", "nowhere"], mode="move", dry_run=True)
+        said = survey(found(1), unknown=unknown, plan={"objects_to_transfer": 1})
+        await tell(plane, node, task, said if unknown else None)
+        retried = await plane.http.post("/jobs/1/retry")
+        await plane.settle()
+        if unknown:
+            # An id that is not there now will not be there for a survey that has ended.
+            assert retried.status_code == 409
+            assert "submit a new one" in retried.json()["detail"]
+            assert (await node.poll()).tasks == []
+            return
+        again = await node.claim()
+        assert again.survey is not None
+        assert (again.survey.dry_run, again.survey.same, again.move) == (True, False, False)
+        await tell(plane, node, again, said)
+        view = await plane.job()
+        assert (view.status, view.plan and view.plan.objects_to_transfer) == ("succeeded", 1)
+        assert (await node.poll()).tasks == []
+
+
+async def test_a_dry_run_of_a_verification_lists_and_counts_and_proves_nothing(
+    plane: ControlPlaneUnderTest,
+) -> None:
+    node, task = await surveying(plane, "verify", prefix="p/", read_data=True, dry_run=True)
+    assert task.survey is not None
+    asked = task.survey
+    assert (asked.dry_run, asked.extras, asked.roots, asked.read_data) == (True, True, False, False)
+    plan = {"objects_to_transfer": 1, "bytes_lacking": 100, "objects_to_delete": 1}
+    await tell(plane, node, task, survey(found(1), found(2, "extra"), plan=plan))
+    view = await plane.job()
+    assert (view.status, view.dry_run, view.verdict) == ("succeeded", True, None)
+    assert view.plan is not None
+    assert (view.plan.bytes_lacking, view.plan.objects_to_delete) == (100, 0)
+    assert [(str(row.action), str(row.outcome)) for row in await plane.objects()] == [
+        ("verify", "planned"),
+        ("verify", "planned"),
+    ]
+    run = await plane.submit("verify", prefix="p/", read_data=True)
+    assert (await plane.job(run)).plan is None
 
 
 async def test_a_job_is_cancelled_while_it_is_surveyed(plane: ControlPlaneUnderTest) -> None:

@@ -40,6 +40,7 @@ from replicator.wire.rpc import REFUSAL_KEY, RPC_SERVICE
 from replicator.wire.sessions import RateLimits
 
 MEBIBYTE = 1024 * 1024
+BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @pytest.fixture
@@ -262,8 +263,7 @@ def test_what_goes_out_keeps_to_the_limit(source: RpcSource, serving: Serving) -
     source.pacer.set_limits(RateLimits(egress_bytes_per_s=1024))
     peer = GrpcPeer(source.url, timeout_s=1.0, clock=SystemClock())
     try:
-        assert len(fetched(peer, piece(*payloads))) == 32
-        # What went before has to be paid for first, which takes half a minute.
+        # It would take half a minute.
         with pytest.raises(Unavailable):
             fetched(peer, piece(*payloads))
         source.pacer.set_limits(RateLimits())
@@ -271,6 +271,23 @@ def test_what_goes_out_keeps_to_the_limit(source: RpcSource, serving: Serving) -
     finally:
         source.pacer.set_limits(RateLimits())
         peer.close()
+
+
+def test_calls_whose_clients_have_left_keep_neither_threads_nor_bandwidth() -> None:
+    serving = TwistedServing(SourceStore())
+    serving.frames = endless
+    asked = pb.FetchRequest(pieces=[pb.Piece(chunks=bytes(32))])
+    with rpc_source(serving, requests_max=4) as source, grpc.insecure_channel(source.address) as channel:
+        # A message of these would take a day.
+        source.pacer.set_limits(RateLimits(egress_bytes_per_s=1))
+        stub = ReplicationStub(channel)  # type: ignore[no-untyped-call]
+        streams = [stub.Fetch(asked, timeout=DEADLINE_S) for _ in range(4)]
+        wait_until(lambda: code_of(lambda: stub.Hello(pb.HelloRequest(), timeout=0.5)) == BUSY, "all wait")
+        for stream in streams:
+            stream.cancel()
+        wait_until(lambda: counted(source, "Fetch", "cancelled") == 4, "the calls end")
+        source.pacer.set_limits(RateLimits(egress_bytes_per_s=1024))
+        assert stub.Hello(pb.HelloRequest(), timeout=DEADLINE_S).node == NODE
 
 
 def test_requests_are_counted(source: RpcSource, serving: Serving) -> None:

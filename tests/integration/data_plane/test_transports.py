@@ -113,7 +113,7 @@ def test_a_node_that_stands_still_is_noticed_however_long_the_answer_may_take(tm
             os.kill(node.pid, signal.SIGSTOP)
             try:
                 with pytest.raises(Unavailable):
-                    peer.prove([wanted("a")])
+                    peer.prove([wanted("a")], size_bytes=1)
             finally:
                 os.kill(node.pid, signal.SIGCONT)
             assert peer.hello() == "node1"

@@ -76,7 +76,7 @@ def ended_tasks(draw: st.DrawFn) -> Ended:
 def total_of(rows: list[ObjectRow]) -> Transfer:
     total = Transfer()
     for row in rows:
-        total = accounting.add(total, accounting.of_row(row))
+        total = accounting.add(total, accounting.of_rows([row]))
     return total
 
 

@@ -27,7 +27,7 @@ class Pulling(RuleBasedStateMachine):
 
     @initialize(in_flight=st.sampled_from([1, 300_000, 1 << 40]))
     def begin(self, in_flight: int) -> None:
-        self.machine = Machine(in_flight_bytes_max=in_flight, worth_bytes=500_000)
+        self.machine = Machine(in_flight_bytes_max=in_flight, worth_bytes=500_000, silence_s=2.0)
         self.machine.join(SOURCES[0], streams=2)
         for source in SOURCES[1:]:
             self.machine.enlist(source)
@@ -155,7 +155,8 @@ class Pulling(RuleBasedStateMachine):
         assert travelled == sum(ref.length for ref in self.arrived)
         for owner, part in self.parts.items():
             came = sum(ref.length for ref in self.owned[owner] if self.arrived[ref])
-            assert part.arrived == came
+            # What a failed owner had wanted is forgotten, and may come for somebody else.
+            assert part.arrived == came or (self.settled.get(owner) and part.arrived < came)
             assert 0 <= part.saved <= part.transferred <= part.arrived
         under_way = sum(ref.length for *_, left in self.open.values() for ref in left)
         assert self.machine.left_bytes - self.machine.queued_bytes == under_way

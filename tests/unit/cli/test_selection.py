@@ -76,6 +76,9 @@ def test_a_mirror_and_a_verification_of_nothing_named_are_of_the_default_bucket(
         True,
         True,
     )
+    assert not verify.dry_run
+    dry = Terms(source="node1", destination="node2", dry_run=True)
+    assert verification(dry, Scope(), versions="latest", read_data=False).dry_run
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from replicator.control_plane.domain.job import LIVE, TERMINAL, TRANSITIONS, Job
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
 from replicator.control_plane.domain.planning import Planning
 from replicator.control_plane.domain.spec import JobKind
+from replicator.control_plane.domain.steps import Step, next_step
 from replicator.control_plane.domain.task import Task, TaskKind, TaskState
 from replicator.kernel.errors import Conflict
 from replicator.testing.control_plane_values import SPEC, job_in, row_of, task_in
@@ -178,6 +179,22 @@ def test_a_survey_that_failed_is_tried_again_alone() -> None:
     before = job_in(S.PARTIAL, spec=verify, planning=planning, ended=Transfer(objects_failed=2))
     job = jobs.retry(before, now_ms=5)
     assert job.planning == Planning(rows_found=4)
+
+
+@pytest.mark.parametrize(
+    ("code", "cursor", "compared"), [("invalid-request", None, 0), ("conflict", "on", 9)]
+)
+def test_a_cursor_that_the_node_refuses_is_not_given_to_it_again(
+    code: str, cursor: str | None, compared: int
+) -> None:
+    error = ErrorInfo(error_class="permanent", code=code, message="no")
+    planning = Planning(survey_live=True, cursor="on", compared=9, rows_found=4, deletes_found=2)
+    running = job_in(S.RUNNING, tasks_planned=1, planning=planning)
+    failed = jobs.attempt_ended(running, replace(SURVEY, error=error), (), error=error, now_ms=9)
+    job = jobs.retry(failed, now_ms=10)
+    assert (job.planning.cursor, job.planning.compared) == (cursor, compared)
+    assert (job.planning.rows_found, job.planning.deletes_found) == (4, 2)
+    assert next_step(job) is Step.SURVEY
 
 
 def test_differences_are_not_tried_again() -> None:

@@ -8,6 +8,7 @@ import pytest
 from replicator.control_plane.domain.job import JobState
 from replicator.control_plane.domain.object_row import Action
 from replicator.control_plane.domain.planning import Planning, batches
+from replicator.control_plane.domain.spec import JobKind
 from replicator.control_plane.domain.steps import LIVE_TASKS_MAX, Step, next_step
 from replicator.testing.control_plane_values import SPEC, job_in, row_of
 
@@ -37,6 +38,16 @@ MIRROR = replace(SPEC, delete=True, max_deletes=5)
 )
 def test_what_is_planned_next(state: JobState, planning: dict[str, Any], step: Step | None) -> None:
     assert next_step(job_in(state, spec=MIRROR, planning=Planning(**planning))) is step
+
+
+@pytest.mark.parametrize("dry_or_verify", [{"dry_run": True}, {"kind": JobKind.VERIFY}])
+@pytest.mark.parametrize("planning", [{"transfers_waiting": 1}, {"deletes_waiting": 1}, {"reopen_until": 9}])
+def test_what_only_looks_never_brings_or_deletes(
+    dry_or_verify: dict[str, Any], planning: dict[str, Any]
+) -> None:
+    spec = replace(MIRROR, move=True, **dry_or_verify)
+    job = job_in(JobState.RUNNING, spec=spec, planning=Planning(surveyed=True, **planning))
+    assert next_step(job) is None
 
 
 def test_nothing_is_planned_while_enough_tasks_live() -> None:

@@ -27,7 +27,12 @@ async def echo(_: Scope, receive: Receive, send: Send) -> None:
     assert (await receive())["type"] == "http.disconnect"
 
 
-async def exchange(*received: Message, seconds_max: float = 30) -> tuple[int, bytes]:
+async def exchange(
+    *received: Message,
+    seconds_max: float = 30,
+    path: str = "/",
+    bytes_max_below: dict[str, int] | None = None,
+) -> tuple[int, bytes]:
     """The status and body of the answer to a request that comes in `received`, and then stalls."""
     coming = iter(received)
     sent: list[Any] = []
@@ -39,7 +44,8 @@ async def exchange(*received: Message, seconds_max: float = 30) -> tuple[int, by
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await BoundedBodies(echo, bytes_max=10, seconds_max=seconds_max)({"type": "http"}, receive, send)
+    bodies = BoundedBodies(echo, bytes_max=10, seconds_max=seconds_max, bytes_max_below=bytes_max_below)
+    await bodies({"type": "http", "path": path}, receive, send)
     return sent[0]["status"], sent[1]["body"]
 
 
@@ -58,6 +64,13 @@ async def test_a_body_in_parts_arrives_whole() -> None:
 async def test_a_body_that_is_too_long_is_not_read_on() -> None:
     status, body = await exchange(part(b"12345", more=True), part(b"678901", more=True))
     assert (status, json.loads(body)["code"]) == (413, "too-large")
+
+
+async def test_some_paths_take_longer_bodies() -> None:
+    longer = part(b"12345678901", more=False)
+    bounds = {"/sessions": 20}
+    assert (await exchange(longer, GONE, path="/sessions/1", bytes_max_below=bounds))[0] == 200
+    assert (await exchange(longer, GONE, path="/jobs", bytes_max_below=bounds))[0] == 413
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for() -> None:

@@ -126,6 +126,9 @@ def mirror(
         int,
         typer.Option("--max-deletes", min=0, help="If more would have to go, none goes and the job fails."),
     ] = 1000,
+    allow_empty_source: Annotated[
+        bool, typer.Option("--allow-empty-source", help="Delete also where SRC has nothing of it at all.")
+    ] = False,
     dry_run: DryRun = False,
     priority: Priority = 0,
     bandwidth: Bandwidth = None,
@@ -159,7 +162,9 @@ def mirror(
             age_max=age_max,
         )
         asked = work.Asked(control_plane=control_plane, json_output=json_output, wait=wait)
-        request = selection.mirroring(terms, scope, delete=delete, deletes_max=deletes_max)
+        request = selection.mirroring(
+            terms, scope, delete=delete, deletes_max=deletes_max, allow_empty_source=allow_empty_source
+        )
         return await work.submit(asked, request, idempotency_key=idempotency_key)
 
     run(go(), json_output=json_output)
@@ -173,6 +178,9 @@ def verify(
     versions: VersionsOption = "latest",
     read_data: Annotated[
         bool, typer.Option("--read-data", help="Read every byte on both sides, not only what they list.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Prove nothing: say from the listings what DST lacks.")
     ] = False,
     priority: Priority = 0,
     wait: Wait = True,
@@ -192,7 +200,7 @@ def verify(
     from replicator.cli import selection
 
     async def go() -> int:
-        terms = selection.Terms(source=source, destination=destination, priority=priority)
+        terms = selection.Terms(source=source, destination=destination, dry_run=dry_run, priority=priority)
         scope = selection.Scope(prefix=prefix, bucket=bucket)
         asked = work.Asked(control_plane=control_plane, json_output=json_output, wait=wait)
         request = selection.verification(terms, scope, versions=versions, read_data=read_data)

@@ -17,6 +17,7 @@ from replicator.control_plane.api.services import Given
 from replicator.kernel.errors import InvalidRequest
 from replicator.wire.jobs import JobObject, JobObjectPage, Outcome
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 CSV = "text/csv"
 _PLAIN = tuple(name for name in JobObject.model_fields if name != "error")
 _values = attrgetter(*_PLAIN)
@@ -78,5 +79,10 @@ def _row(item: JobObject) -> Sequence[object]:
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows([[_defused(cell) for cell in row] for row in rows])
     return text.getvalue()
+
+
+def _defused(cell: object) -> object:
+    """Text that a spreadsheet would take for a formula, behind an apostrophe (OWASP, "CSV Injection")."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell

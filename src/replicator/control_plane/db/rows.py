@@ -22,6 +22,8 @@ Values = dict[str, Any]
 AnyRow = Row[Any]
 _PLANNING = tuple(each.name for each in fields(Planning))
 _TRANSFER = tuple(Transfer.model_fields)
+_ACTIONS = {str(action): action for action in Action}
+_OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 
 
 def node_values(node: Node) -> Values:
@@ -149,6 +151,7 @@ def _spec_value(spec: JobSpec) -> Values:
         "move": spec.move,
         "delete": spec.delete,
         "max_deletes": spec.max_deletes,
+        "allow_empty_source": spec.allow_empty_source,
         "read_data": spec.read_data,
     }
 
@@ -243,14 +246,21 @@ def object_values(row: ObjectRow) -> Values:
     return {
         "job_id": row.job_id,
         "id": row.id,
-        "task_id": row.task_id,
         "bucket": row.bucket,
         "object_id": row.object_id,
+        "action": str(row.action),
+        "finding": row.finding,
+        **object_changes(row),
+    }
+
+
+def object_changes(row: ObjectRow) -> Values:
+    """The columns of an object that can change."""
+    return {
+        "task_id": row.task_id,
         "version": row.version,
         "manifest": row.manifest,
         "size": row.size,
-        "action": str(row.action),
-        "finding": row.finding,
         "outcome": str(row.outcome),
         "bytes_transferred": row.bytes_transferred,
         "bytes_deduplicated": row.bytes_deduplicated,
@@ -262,11 +272,24 @@ def object_values(row: ObjectRow) -> Values:
 
 def object_of(row: AnyRow) -> ObjectRow:
     """The object in `row`."""
-    values = row._asdict()
-    for name in ("error_class", "error_code", "error_message"):
-        del values[name]
-    action, outcome = Action(values.pop("action")), Outcome(values.pop("outcome"))
-    return ObjectRow(action=action, outcome=outcome, error=_error_of(row), **values)
+    return ObjectRow(
+        id=row.id,
+        job_id=row.job_id,
+        task_id=row.task_id,
+        bucket=row.bucket,
+        object_id=row.object_id,
+        version=row.version,
+        manifest=row.manifest,
+        size=row.size,
+        action=_ACTIONS[row.action],
+        finding=row.finding,
+        outcome=_OUTCOMES[row.outcome],
+        bytes_transferred=row.bytes_transferred,
+        bytes_deduplicated=row.bytes_deduplicated,
+        bytes_saved=row.bytes_saved,
+        attempts=row.attempts,
+        error=_error_of(row),
+    )
 
 
 def error_values(error: ErrorInfo | None) -> Values:

@@ -7,31 +7,35 @@ it. `settlement` says how the bytes of an attempt are divided among its objects.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from replicator.control_plane.domain.object_row import ObjectRow, Outcome
 from replicator.control_plane.domain.task import Task, TaskKind
 from replicator.wire.sessions import BYTES_MAX, Transfer
 
-_COUNTS = {
-    Outcome.VERIFIED: {"objects_planned": 1, "objects_verified": 1},
-    Outcome.SKIPPED: {"objects_planned": 1, "objects_skipped": 1},
-    Outcome.FAILED: {"objects_planned": 1, "objects_failed": 1},
-    Outcome.DELETED: {"objects_deleted": 1},
-    Outcome.CANCELLED: {},
+_COUNTED_AS = {
+    Outcome.VERIFIED: ("objects_planned", "objects_verified"),
+    Outcome.SKIPPED: ("objects_planned", "objects_skipped"),
+    Outcome.FAILED: ("objects_planned", "objects_failed"),
+    Outcome.DELETED: ("objects_deleted",),
+    Outcome.CANCELLED: (),
 }
 
 
-def of_row(row: ObjectRow) -> Transfer:
-    """What an object adds: nothing before it has settled. A cancelled one adds the bytes that came for it."""
-    counts = _COUNTS.get(row.outcome)
-    if counts is None:
-        return Transfer()
-    return Transfer(
-        **counts,
-        bytes_logical=min(row.bytes_transferred + row.bytes_deduplicated, BYTES_MAX),
-        bytes_transferred=row.bytes_transferred,
-        bytes_deduplicated=row.bytes_deduplicated,
-        bytes_saved=row.bytes_saved,
-    )
+def of_rows(rows: Iterable[ObjectRow]) -> Transfer:
+    """What objects add: nothing before they have settled. A cancelled one adds the bytes that came for it."""
+    sums = dict.fromkeys(Transfer.model_fields, 0)
+    for row in rows:
+        counted = _COUNTED_AS.get(row.outcome)
+        if counted is None:
+            continue
+        for name in counted:
+            sums[name] += 1
+        sums["bytes_logical"] += row.bytes_transferred + row.bytes_deduplicated
+        sums["bytes_transferred"] += row.bytes_transferred
+        sums["bytes_deduplicated"] += row.bytes_deduplicated
+        sums["bytes_saved"] += row.bytes_saved
+    return Transfer(**{name: min(amount, BYTES_MAX) for name, amount in sums.items()})
 
 
 def of_ended(task: Task) -> Transfer:

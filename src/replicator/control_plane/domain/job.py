@@ -9,6 +9,7 @@ from typing import Any
 
 from replicator.control_plane.domain import accounting
 from replicator.control_plane.domain import planning as plans
+from replicator.control_plane.domain import spec as specs
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
 from replicator.control_plane.domain.planning import Planning
 from replicator.control_plane.domain.spec import JobKind, JobSpec
@@ -109,6 +110,13 @@ def found(job: Job, rows: Sequence[ObjectRow], *, surveyed: bool, now_ms: int) -
     return _move(job, JobState.RUNNING, now_ms) if job.state is JobState.PLANNING else job
 
 
+def refuses_deletes(job: Job) -> bool:
+    """Whether what a mirror would delete stays, all of it."""
+    planning, spec = job.planning, job.spec
+    lost = plans.is_source_empty(planning) and not spec.allow_empty_source
+    return planning.survey_failed or lost or planning.deletes_found > spec.max_deletes
+
+
 def compared(job: Job, survey: SurveyResult) -> Job:
     """Adds what a stretch of a survey has found to agree, its plan and its roots."""
     agree = Transfer(
@@ -125,7 +133,7 @@ def compared(job: Job, survey: SurveyResult) -> Job:
         destination_root=survey.destination_root,
     )
     job = replace(job, planning=planning, ended=accounting.add(job.ended, agree))
-    return replace(job, plan=survey.plan, plan_job_id=job.id) if job.spec.dry_run else job
+    return replace(job, plan=_plan(job.spec, survey), plan_job_id=job.id) if job.spec.dry_run else job
 
 
 def assigned(job: Job, task: Task, rows: Sequence[ObjectRow], *, now_ms: int) -> Job:
@@ -142,10 +150,8 @@ def closed(job: Job, rows: Sequence[ObjectRow], *, now_ms: int) -> Job:
 
 
 def reopened(job: Job, before: Sequence[ObjectRow], *, until_row: int, now_ms: int) -> Job:
-    """`before`, which are all that had failed up to `until_row`, count no more and wait for a task."""
-    ended = job.ended
-    for row in before:
-        ended = accounting.subtract(ended, accounting.of_row(row))
+    """`before`, which are all up to `until_row` that are to be tried again, count no more and wait for a task."""
+    ended = accounting.subtract(job.ended, accounting.of_rows(before))
     deletes = sum(row.action is Action.DELETE for row in before)
     planning = replace(
         job.planning,
@@ -198,7 +204,7 @@ def retry(job: Job, *, now_ms: int) -> Job:
     Raises:
         Conflict: it lives, or nothing in it can be tried again.
     """
-    objects = job.ended.objects_failed > 0 and job.spec.kind is not JobKind.VERIFY
+    objects = job.ended.objects_failed > 0 and specs.changes_something(job.spec)
     if job.state in LIVE:
         raise Conflict(f"job {job.id} is {job.state}; wait for its end, or cancel it", job=job.id)
     if job.state is JobState.CANCELLED or not (objects or job.planning.survey_failed):
@@ -257,6 +263,8 @@ def outcome(job: Job) -> JobState:
     return JobState.PARTIAL if done else JobState.FAILED
 
 
+_REFUSED = "invalid-request"
+"""What a node says of a cursor that it cannot go on from: a retry must not give it that again."""
 _COUNTED = {
     TaskState.SUCCEEDED: "tasks_succeeded",
     TaskState.FAILED: "tasks_failed",
@@ -270,22 +278,28 @@ _ENDING = {
 }
 
 
+def _plan(spec: JobSpec, survey: SurveyResult) -> Plan | None:
+    """Of a verification: it looks at what only the destination has, and deletes nothing."""
+    if survey.plan is None or spec.kind is not JobKind.VERIFY:
+        return survey.plan
+    return survey.plan.model_copy(update={"objects_to_delete": 0})
+
+
 def _task_ended(job: Job, task: Task) -> Job:
     counted = _COUNTED[task.state]
     changes: dict[str, Any] = {counted: getattr(job, counted) + 1}
     if task.kind is TaskKind.SURVEY:
         failed = task.state is TaskState.FAILED
-        changes["planning"] = replace(job.planning, survey_live=False, survey_failed=failed)
+        planning = replace(job.planning, survey_live=False, survey_failed=failed)
+        refused = failed and task.error is not None and task.error.code == _REFUSED
+        changes["planning"] = plans.begun_anew(planning) if refused else planning
     job = replace(job, ended=accounting.add(job.ended, accounting.of_ended(task)), **changes)
     # A survey that failed before it found anything ends the planning all the same.
     return replace(job, state=JobState.RUNNING) if job.state is JobState.PLANNING else job
 
 
 def _settled(job: Job, rows: Sequence[ObjectRow]) -> Job:
-    ended = job.ended
-    for row in rows:
-        ended = accounting.add(ended, accounting.of_row(row))
-    return replace(job, ended=ended)
+    return replace(job, ended=accounting.add(job.ended, accounting.of_rows(rows))) if rows else job
 
 
 def _without(planning: Planning, rows: Sequence[ObjectRow]) -> Planning:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from replicator.control_plane.domain.object_row import Action, ObjectRow
 from replicator.wire.sessions import ITEMS_MAX
@@ -39,10 +39,23 @@ class Planning:
     destination_root: str | None = None
 
 
+def begun_anew(planning: Planning) -> Planning:
+    """The next survey begins at the start, and finds and counts again what there is.
+
+    Rows stay, and so does the number of deletions: rather too many are refused than made.
+    """
+    return replace(planning, cursor=None, compared=0)
+
+
 def is_complete(planning: Planning) -> bool:
     """Whether no task will follow those that there are."""
     walked = planning.surveyed or planning.survey_failed
     return walked and not is_reopening(planning) and not rows_waiting(planning)
+
+
+def is_source_empty(planning: Planning) -> bool:
+    """Whether the whole walk found nothing at the source, and something at the destination."""
+    return 0 < planning.deletes_found == planning.compared
 
 
 def is_reopening(planning: Planning) -> bool:

@@ -45,6 +45,8 @@ class _Purse:
     def pay(self, row: ObjectRow) -> ObjectRow:
         """`row`, with as much of what it found as earlier attempts had brought."""
         paid = min(row.bytes_deduplicated, self.transferred)
+        if not paid:
+            return row
         saved = min(paid, self.saved)
         self.transferred -= paid
         self.saved -= saved
@@ -104,11 +106,12 @@ def _after(row: ObjectRow, result: ObjectResult | None, error: ErrorInfo | None)
     if result is None or (result.outcome == "failed" and result.error is None):
         return row if error is None and result is None else _failed(row, error or UNSAID)
     if result.error is not None and result.outcome == "failed":
-        return _failed(_with_bytes(row, result), result.error)
+        return _failed(replace(row, **_bytes_of(result)), result.error)
     if Outcome(result.outcome) not in _POSSIBLE[row.action]:
         return _failed(row, UNSAID)
     return replace(
-        _with_bytes(row, result),
+        row,
+        **_bytes_of(result),
         outcome=Outcome(result.outcome),
         version=result.version or row.version,
         manifest=result.manifest or row.manifest,
@@ -123,13 +126,12 @@ def _failed(row: ObjectRow, error: ErrorInfo) -> ObjectRow:
     return replace(row, error=error, bytes_transferred=0, bytes_deduplicated=0, bytes_saved=0)
 
 
-def _with_bytes(row: ObjectRow, result: ObjectResult) -> ObjectRow:
-    return replace(
-        row,
-        bytes_transferred=result.bytes_transferred,
-        bytes_deduplicated=result.bytes_deduplicated,
-        bytes_saved=min(result.bytes_saved, result.bytes_transferred),
-    )
+def _bytes_of(result: ObjectResult) -> dict[str, Any]:
+    return {
+        "bytes_transferred": result.bytes_transferred,
+        "bytes_deduplicated": result.bytes_deduplicated,
+        "bytes_saved": min(result.bytes_saved, result.bytes_transferred),
+    }
 
 
 def _with_the_unnamed(

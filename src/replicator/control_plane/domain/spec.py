@@ -25,8 +25,8 @@ class JobKind(StrEnum):
 class JobSpec:
     """Which objects, from where to where, and what is to be done about them.
 
-    `bucket` is None for every bucket; `object_ids` is empty for all with the `prefix`. `delete` and
-    `max_deletes` are a mirror's, `read_data` a verification's, `move` a migration's.
+    `bucket` is None for every bucket; `object_ids` is empty for all with the `prefix`. `delete`,
+    `max_deletes` and `allow_empty_source` are a mirror's, `read_data` a verification's, `move` a migration's.
     """
 
     kind: JobKind = JobKind.MIGRATE
@@ -41,6 +41,7 @@ class JobSpec:
     dry_run: bool = False
     delete: bool = False
     max_deletes: int = 0
+    allow_empty_source: bool = False
     read_data: bool = False
 
 
@@ -50,8 +51,13 @@ def is_direct(spec: JobSpec) -> bool:
     return plain and bool(spec.object_ids) and not spec.all_versions and not spec.dry_run
 
 
+def changes_something(spec: JobSpec) -> bool:
+    """Whether objects are brought or deleted, and not only looked at."""
+    return not spec.dry_run and spec.kind is not JobKind.VERIFY
+
+
 def survey_of(spec: JobSpec, *, cursor: str | None) -> Survey:
-    """The next stretch of the job's survey. A dry run's is the whole."""
+    """The next stretch of the job's survey. A dry run's is the whole, and proves nothing."""
     verifies = spec.kind is JobKind.VERIFY
     return Survey(
         bucket=spec.bucket,
@@ -62,8 +68,8 @@ def survey_of(spec: JobSpec, *, cursor: str | None) -> Survey:
         extras=spec.delete or verifies,
         same=spec.move and not spec.dry_run,
         dry_run=spec.dry_run,
-        read_data=spec.read_data,
-        roots=verifies,
+        read_data=spec.read_data and not spec.dry_run,
+        roots=verifies and not spec.dry_run,
         cursor=cursor,
         found_max=FOUND_MAX,
     )

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from replicator.control_plane.domain import job as jobs
 from replicator.control_plane.domain import planning as plans
+from replicator.control_plane.domain import spec as specs
 from replicator.control_plane.domain.job import Job, JobState
 
 LIVE_TASKS_MAX = 64
@@ -39,14 +40,14 @@ def next_step(job: Job) -> Step | None:
 
 def _expand(job: Job) -> Step | None:
     planning = job.planning
-    if planning.transfers_waiting:
+    changes = specs.changes_something(job.spec)
+    if changes and planning.transfers_waiting:
         return Step.PULL
-    if plans.is_reopening(planning):
+    if changes and plans.is_reopening(planning):
         return Step.REOPEN
     if not planning.surveyed and not planning.survey_failed:
         return None if planning.survey_live else Step.SURVEY
-    if planning.deletes_waiting:
+    if changes and planning.deletes_waiting:
         # What the source lacks is known only after the whole walk, and so is how much would go.
-        refused = planning.survey_failed or planning.deletes_found > job.spec.max_deletes
-        return Step.REFUSE_DELETES if refused else Step.REMOVE
+        return Step.REFUSE_DELETES if jobs.refuses_deletes(job) else Step.REMOVE
     return None

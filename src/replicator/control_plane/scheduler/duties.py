@@ -6,10 +6,12 @@ does no harm if the work was done meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from replicator.control_plane.domain import task as tasks
 from replicator.control_plane.domain.policy import RetryPolicy
+from replicator.control_plane.domain.task import Task
 from replicator.control_plane.ports import Event, Unit
 from replicator.control_plane.scheduler import planner
 from replicator.control_plane.scheduler.decide import Snapshot
@@ -19,6 +21,8 @@ from replicator.kernel.names import NodeName
 from replicator.wire.sessions import ErrorInfo
 
 PAGE = 100
+ENDED_MAX = 8
+"""Tasks that may end with all their objects in one unit: as many rows as planning writes at a time."""
 JOBS_PLANNED_MAX = 16
 JOINS_MAX = 8
 
@@ -59,7 +63,7 @@ def expire_sessions(unit: Unit) -> None:
 
 def take_back(unit: Unit, policy: RetryPolicy) -> None:
     """Take tasks back whose lease is over."""
-    for task in unit.tasks.expired(now_ms=unit.now_ms, limit=PAGE):
+    for task in unit.tasks.expired(now_ms=unit.now_ms, limit=ENDED_MAX):
         message = f"{task.dst_node} did not renew its lease"
         outcomes.take_back(unit, task, message=message, at_once=False, policy=policy)
 
@@ -73,9 +77,12 @@ def release(unit: Unit) -> None:
 def give_up(unit: Unit, policy: RetryPolicy) -> None:
     """Fail tasks that have waited too long for a destination that is not connected."""
     latest_ms = unit.now_ms - policy.park_ms_max
+    room = ENDED_MAX
     for node, since_ms in unit.tasks.absences().items():
-        if since_ms <= latest_ms:
-            _give_up_on(unit, node, latest_ms=latest_ms, hours=policy.park_ms_max / 3_600_000)
+        if since_ms <= latest_ms and room:
+            waited = unit.tasks.ready_before(node, ready_at_ms=latest_ms, limit=room)
+            _give_up(unit, waited, node=node, hours=policy.park_ms_max / 3_600_000)
+            room -= len(waited)
 
 
 def joins(unit: Unit) -> list[JoinTarget]:
@@ -97,11 +104,11 @@ def start_anew(unit: Unit, *, lease_ms: int, policy: RetryPolicy) -> None:
     unit.note(Event(name="sessions.resumed", fields={"sessions": sessions}))
 
 
-def _give_up_on(unit: Unit, node: NodeName, *, latest_ms: int, hours: float) -> None:
+def _give_up(unit: Unit, waited: Sequence[Task], *, node: NodeName, hours: float) -> None:
     error = ErrorInfo(
         error_class="node-down",
         code="peer-unreachable",
         message=f"{node} has not connected for {hours:g} h",
     )
-    for task in unit.tasks.ready_before(node, ready_at_ms=latest_ms, limit=PAGE):
+    for task in waited:
         outcomes.move(unit, tasks.fail(task, error=error, now_ms=unit.now_ms), error=error)

@@ -40,7 +40,7 @@ def _drop(unit: Unit, job: Job) -> Job:
 
 
 def _begin(unit: Unit, job: Job) -> Job:
-    promise = None if job.spec.dry_run else unit.jobs.dry_run_before(job)
+    promise = unit.jobs.dry_run_before(job) if specs.changes_something(job.spec) else None
     job = jobs.begin_planning(job, promise=promise, now_ms=unit.now_ms)
     if not specs.is_direct(job.spec):
         return _survey(unit, job)
@@ -75,11 +75,13 @@ def _refuse_deletes(unit: Unit, job: Job) -> Job:
 
 
 def _reopen(unit: Unit, job: Job) -> Job:
+    """What failed, but for what the destination has newer: the source's version would only lie hidden there."""
     planning = job.planning
     found = unit.objects.page(job.id, after_row=planning.reopened_row, limit=ROWS_MAX, outcome=Outcome.FAILED)
-    before = [row for row in found if row.id <= planning.reopen_until]
+    failed = [row for row in found if row.id <= planning.reopen_until]
+    before = [row for row in failed if row.finding != "newer"]
     unit.objects.put_many([_reopened(row) for row in before])
-    until_row = before[-1].id if len(before) == ROWS_MAX else planning.reopen_until
+    until_row = failed[-1].id if len(failed) == ROWS_MAX else planning.reopen_until
     return jobs.reopened(job, before, until_row=until_row, now_ms=unit.now_ms)
 
 
@@ -97,7 +99,7 @@ _STEPS: dict[Step, Callable[[Unit, Job], Job]] = {
 def _assign(unit: Unit, job: Job, kind: TaskKind, rows: Sequence[ObjectRow]) -> Job:
     for batch in plans.batches(rows)[: LIVE_TASKS_MAX - jobs.tasks_live(job)]:
         task = unit.tasks.add(_with_rows(_task(unit, job, kind), batch))
-        unit.objects.put_many([_given(row, task) for row in batch])
+        unit.objects.give(batch, task)
         telling.task(unit, task)
         job = jobs.assigned(job, task, batch, now_ms=unit.now_ms)
     return job
@@ -129,10 +131,6 @@ def _with_rows(task: Task, rows: Sequence[ObjectRow]) -> Task:
     )
 
 
-def _given(row: ObjectRow, task: Task) -> ObjectRow:
-    return replace(row, task_id=task.id, bytes_transferred=0, bytes_deduplicated=0, bytes_saved=0)
-
-
 def _reopened(row: ObjectRow) -> ObjectRow:
     return replace(row, task_id=None, outcome=Outcome.PENDING, bytes_deduplicated=0)
 
@@ -156,6 +154,13 @@ def _refusal(job: Job) -> ErrorInfo:
             error_class="permanent",
             code="survey-failed",
             message="what the source lacks is not known in full",
+        )
+    if plans.is_source_empty(job.planning) and not job.spec.allow_empty_source:
+        return ErrorInfo(
+            error_class="permanent",
+            code="source-empty",
+            message=f"{job.spec.src_node} has nothing of what is mirrored, so nothing was deleted: "
+            "set allow_empty_source if that is meant",
         )
     return ErrorInfo(
         error_class="permanent",

@@ -41,6 +41,7 @@ def assignment(unit: Unit, task: Task) -> TaskAssignment:
         others=_others(unit, task, rows) if task.kind is TaskKind.PULL else [],
         items=[_item(row) for row in rows],
         survey=specs.survey_of(job.spec, cursor=job.planning.cursor) if surveys else None,
+        all_versions=job.spec.all_versions,
         move=_moves(job, task),
     )
 

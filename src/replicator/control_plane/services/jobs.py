@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from replicator.control_plane.domain import job as jobs
 from replicator.control_plane.domain import task as tasks
 from replicator.control_plane.domain.job import Job, JobState
+from replicator.control_plane.domain.spec import JobSpec
 from replicator.control_plane.domain.task import Task, TaskState
 from replicator.control_plane.ports import Database, Event, Unit
 from replicator.control_plane.services import cursors, outcomes, requests, telling
@@ -36,9 +37,13 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jobs:
-    """What can be asked about jobs. Methods raise `NotFound` where there is no such job."""
+    """What can be asked about jobs. Methods raise `NotFound` where there is no such job.
+
+    `plan` does the first step of planning a job with its submission, so that nobody waits for the scheduler.
+    """
 
     database: Database
+    plan: Callable[[Unit, Job], None]
 
     async def migrate(self, request: MigrateRequest, *, idempotency_key: str | None) -> Submitted:
         """Create a job, durably, or find the one that the same key and request created before.
@@ -105,11 +110,12 @@ class Jobs:
 
         Raises:
             Conflict: it lives, or there is nothing in it to try again.
+            NotFound: one of its nodes is no longer registered.
         """
-        return await self.database.transact(lambda unit: _move(unit, job_id, jobs.retry, _leave_task))
+        return await self.database.transact(lambda unit: _retry(unit, job_id))
 
     async def _submit(self, request: JobRequest, idempotency_key: str | None) -> Submitted:
-        return await self.database.transact(lambda unit: _submit(unit, request, idempotency_key))
+        return await self.database.transact(lambda unit: _submit(unit, request, idempotency_key, self.plan))
 
 
 def view_of(unit: Unit, job_id: int) -> JobView:
@@ -117,15 +123,16 @@ def view_of(unit: Unit, job_id: int) -> JobView:
     return _view(unit, _require_job(unit, job_id))
 
 
-def _submit(unit: Unit, request: JobRequest, idempotency_key: str | None) -> Submitted:
+def _submit(
+    unit: Unit, request: JobRequest, idempotency_key: str | None, plan: Callable[[Unit, Job], None]
+) -> Submitted:
     spec = requests.spec_of(request)
     fingerprint = requests.fingerprint_of(request)
     if idempotency_key is not None:
         known = unit.jobs.by_idempotency_key(idempotency_key)
         if known is not None:
             return _submitted_before(unit, known, fingerprint)
-    for name in (spec.src_node, spec.dst_node):
-        require_node(unit, name)
+    _require_nodes(unit, spec)
     job = unit.jobs.add(
         Job(
             id=0,
@@ -140,7 +147,9 @@ def _submit(unit: Unit, request: JobRequest, idempotency_key: str | None) -> Sub
         )
     )
     telling.job_moved(unit, None, job)
-    return Submitted(job=_view(unit, job), created=True)
+    submitted = Submitted(job=_view(unit, job), created=True)
+    plan(unit, job)
+    return submitted
 
 
 def _submitted_before(unit: Unit, job: Job, fingerprint: str) -> Submitted:
@@ -150,6 +159,11 @@ def _submitted_before(unit: Unit, job: Job, fingerprint: str) -> Submitted:
             job=job.id,
         )
     return Submitted(job=_view(unit, job), created=False)
+
+
+def _require_nodes(unit: Unit, spec: JobSpec) -> None:
+    for name in (spec.src_node, spec.dst_node):
+        require_node(unit, name)
 
 
 def _require_job(unit: Unit, job_id: int) -> Job:
@@ -177,6 +191,13 @@ def _move(
                 outcomes.move(unit, moved)
         _settle(unit, job_id)
     return view_of(unit, job_id)
+
+
+def _retry(unit: Unit, job_id: int) -> JobView:
+    view = _move(unit, job_id, jobs.retry, _leave_task)
+    # Nodes may be deleted once no job of theirs lives.
+    _require_nodes(unit, _require_job(unit, job_id).spec)
+    return view
 
 
 def _settle(unit: Unit, job_id: int) -> None:

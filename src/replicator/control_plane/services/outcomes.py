@@ -66,6 +66,28 @@ def stopped(unit: Unit, task: Task) -> None:
     conclude(unit, task, _after_stop(unit, task), outcome="cancelled", error=None)
 
 
+def fail_without_source(unit: Unit, task: Task) -> bool:
+    """Fail a task whose source is no longer registered, for nobody can be told where it is.
+
+    Returns whether that is so. One bad task must not keep its node from all the others.
+    """
+    if unit.nodes.get(task.src_node) is not None:
+        return False
+    error = ErrorInfo(
+        error_class="permanent",
+        code="not-found",
+        message=f"there is no node '{task.src_node}' any more: register it and retry the job",
+    )
+    after = tasks.fail(task, error=error, now_ms=unit.now_ms)
+    if task.lease is None:
+        move(unit, after, error=error)
+    else:
+        conclude(unit, task, after, outcome="failed", error=error)
+    # Others may be ready that there was no room for.
+    unit.note(Event(name="task.unassignable", fields={"task": task.id}, wakes=[task.dst_node], level="debug"))
+    return True
+
+
 def conclude(
     unit: Unit,
     before: Task,
@@ -99,9 +121,8 @@ def conclude(
 
 def move(unit: Unit, task: Task, *, error: ErrorInfo | None = None, rows: Settlement | None = None) -> None:
     """Store a task in its new state, and what follows for its objects and its job: failures, and their ends."""
-    task, settled, waiting = _settle(unit, task, error, rows)
+    task, settled = _end_all(unit, task, error) if rows is None else _settle(unit, task, rows)
     unit.tasks.put(task)
-    unit.objects.put_many([*settled, *waiting])
     telling.task(unit, task, error)
     if error is None and not settled and task.state not in tasks.TERMINAL:
         return
@@ -120,20 +141,30 @@ def known_job(unit: Unit, job_id: int) -> Job:
     return job
 
 
-def _settle(
-    unit: Unit, task: Task, error: ErrorInfo | None, rows: Settlement | None
-) -> tuple[Task, Sequence[ObjectRow], Sequence[ObjectRow]]:
-    """`task` with the rows that have settled and those whose last error is news.
+def _settle(unit: Unit, task: Task, rows: Settlement) -> tuple[Task, Sequence[ObjectRow]]:
+    """Store `rows`; `task` with those that have settled. What it has left when it ends otherwise than well ends
+    with it."""
+    settled, waiting = rows.settled, rows.waiting
+    if task.state in _ENDS and waiting:
+        closed = settlement.close(task, waiting, _ENDS[task.state], error=None)
+        task, settled, waiting = closed.task, [*settled, *closed.settled], ()
+    unit.objects.put_many([*settled, *waiting])
+    return task, settled
 
-    What a task has left when it ends otherwise than well ends with it.
-    """
-    settled, waiting = ((), ()) if rows is None else (rows.settled, rows.waiting)
+
+def _end_all(unit: Unit, task: Task, error: ErrorInfo | None) -> tuple[Task, Sequence[ObjectRow]]:
+    """What a task of whose attempt nothing is known has left ends with it; the task, and those rows that add
+    anything to the job. All but the one that is given the bytes are stored at once: they may be many."""
     if task.state not in _ENDS or task.items == 0:
-        return task, settled, waiting
-    left = waiting if rows is not None else unit.objects.pending_of(task)
-    reason = error if rows is None and task.state is TaskState.FAILED else None
-    closed = settlement.close(task, left, _ENDS[task.state], error=reason)
-    return closed.task, [*settled, *closed.settled], ()
+        return task, ()
+    outcome = _ENDS[task.state]
+    fails = outcome is ObjectOutcome.FAILED
+    reason = error if fails else None
+    left = unit.objects.pending_of(task, limit=None if fails else 1)
+    closed = settlement.close(task, left, outcome, error=reason)
+    unit.objects.put_many(closed.settled[:1])
+    unit.objects.end(task, outcome, error=reason)
+    return closed.task, closed.settled
 
 
 def _apply_objects(unit: Unit, task: Task, result: TaskResult, policy: RetryPolicy) -> None:

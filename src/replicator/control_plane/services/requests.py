@@ -111,6 +111,7 @@ def _mirror(request: MirrorRequest) -> JobSpec:
         dry_run=request.dry_run,
         delete=request.delete,
         max_deletes=request.max_deletes,
+        allow_empty_source=request.allow_empty_source,
     )
 
 
@@ -122,6 +123,7 @@ def _verification(request: VerifyRequest) -> JobSpec:
         bucket=request.bucket,
         prefix=request.prefix,
         all_versions=request.all_versions,
+        dry_run=request.dry_run,
         read_data=request.read_data,
     )
 

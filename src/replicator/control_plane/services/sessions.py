@@ -154,6 +154,8 @@ def _tend(unit: Unit, session: Session, held: list[Task], request: Poll, reply: 
             _renew(unit, outcomes.record_progress(unit, task, progress), session)
         if task.state is TaskState.CANCELLING or task.stop_asked:
             _tend_stopping(unit, task, running=progress is not None, reply=reply)
+        elif progress is None and outcomes.fail_without_source(unit, task):
+            continue
         elif progress is None and len(reply.tasks) < request.capacity:
             reply.tasks.append(assignment(unit, _renew(unit, task, session)))
 
@@ -169,6 +171,8 @@ def _claim(unit: Unit, session: Session, *, limit: int) -> list[TaskAssignment]:
     lease = _lease(session)
     claimed = []
     for ready in unit.tasks.ready(session.node, limit=limit):
+        if outcomes.fail_without_source(unit, ready):
+            continue
         task = tasks.claim(ready, lease=lease, now_ms=unit.now_ms)
         unit.attempts.begin(task)
         unit.objects.count_attempt(task)

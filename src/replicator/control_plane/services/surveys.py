@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import itertools
 
 from replicator.control_plane.domain import job as jobs
 from replicator.control_plane.domain.job import Job
@@ -25,7 +25,7 @@ _DIFFERENCES = {
 _KEPT_NEWER = ErrorInfo(
     error_class="permanent",
     code="conflict",
-    message="the destination has a newer version: delete it there, or mirror the other way",
+    message="the destination has a newer version or delete marker: remove that there, or mirror the other way",
 )
 _UNKNOWN = ErrorInfo(error_class="permanent", code="not-found", message="the source does not have it")
 
@@ -57,10 +57,9 @@ def _broken(message: str) -> ErrorInfo:
 
 
 def _rows(job: Job, survey: SurveyResult) -> list[ObjectRow]:
-    rows = [_row(job, each) for each in survey.found if _is_meant(job, each)]
-    rows += [_unknown(job, object_id) for object_id in survey.unknown]
-    first = job.planning.rows_found + 1
-    return [replace(row, id=first + index) for index, row in enumerate(rows)]
+    ids = itertools.count(job.planning.rows_found + 1)
+    rows = [_row(job, next(ids), each) for each in survey.found if _is_meant(job, each)]
+    return rows + [_unknown(job, next(ids), object_id) for object_id in survey.unknown]
 
 
 def _is_meant(job: Job, found: Found) -> bool:
@@ -68,12 +67,12 @@ def _is_meant(job: Job, found: Found) -> bool:
     return job.spec.kind is JobKind.VERIFY or job.spec.delete or found.finding != "extra"
 
 
-def _row(job: Job, found: Found) -> ObjectRow:
+def _row(job: Job, row_id: int, found: Found) -> ObjectRow:
     verifies = job.spec.kind is JobKind.VERIFY
     action = Action.DELETE if found.finding == "extra" else Action.TRANSFER
     outcome, error = _fate(job, found)
     return ObjectRow(
-        id=0,
+        id=row_id,
         job_id=job.id,
         bucket=found.bucket,
         object_id=found.object_id,
@@ -89,19 +88,19 @@ def _row(job: Job, found: Found) -> ObjectRow:
 
 def _fate(job: Job, found: Found) -> tuple[Outcome, ErrorInfo | None]:
     """What is settled with the finding itself, and why."""
-    if job.spec.kind is JobKind.VERIFY:
-        return Outcome.FAILED, _difference(found)
     if job.spec.dry_run:
         return Outcome.PLANNED, None
+    if job.spec.kind is JobKind.VERIFY:
+        return Outcome.FAILED, _difference(found)
     if found.finding != "newer":
         return Outcome.PENDING, None
     # A mirror promises that the sides are equal, a migration that nothing of the source is missing.
     return (Outcome.FAILED, _KEPT_NEWER) if job.spec.kind is JobKind.MIRROR else (Outcome.SKIPPED, None)
 
 
-def _unknown(job: Job, object_id: str) -> ObjectRow:
+def _unknown(job: Job, row_id: int, object_id: str) -> ObjectRow:
     return ObjectRow(
-        id=0,
+        id=row_id,
         job_id=job.id,
         bucket=job.spec.bucket or DEFAULT_BUCKET,
         object_id=object_id,

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from replicator.data_plane.api.exchange import Exchange
-from replicator.data_plane.objects.blocks import BLOCK_BYTES_MAX
+from replicator.data_plane.api.paced import send_paced
 from replicator.data_plane.objects.service import Batch, ObjectService
 from replicator.data_plane.replication.messages.requests import FetchAsked
 from replicator.data_plane.replication.rate import Pacer
@@ -28,8 +28,6 @@ from replicator.kernel.errors import Corrupt
 from replicator.kernel.manifest import ChunkRef
 from replicator.wire.frames import FRAME_BYTES, MEDIA_TYPE, FrameStatus, encode_frame
 
-# A block of chunks has hardly more; a delta can be several mebibytes.
-_PART_BYTES_MAX = 2 * BLOCK_BYTES_MAX
 # Each has a delta on its way and one in the making, of up to `DELTA_BYTES_MAX`.
 _DELTA_FETCHES_MAX = 8
 _DELTA_WAIT_S = 4.0
@@ -102,7 +100,7 @@ class FetchAnswers:
         try:
             async with aclosing(self._plain_blocks(digests, lengths)) as blocks:
                 async for count, block in blocks:
-                    await self._send(exchange, block)
+                    await send_paced(exchange, block, self._pacer, more=True)
                     sent += count
         except Corrupt:
             # Once more in smaller steps: what comes before the damaged chunk is sent, and then which one it is.
@@ -130,17 +128,9 @@ class FetchAnswers:
         make = functools.partial(_make_block, self._serving, compress=compress)
         async with aclosing(self._encoders.ahead(todo, make)) as blocks:
             async for block in blocks:
-                await self._send(exchange, block.content)
+                await send_paced(exchange, block.content, self._pacer, more=True)
                 if block.corrupt is not None:
                     raise block.corrupt
-
-    async def _send(self, exchange: Exchange, block: bytes | memoryview) -> None:
-        view = memoryview(block)
-        while view:
-            step = self._pacer.egress_part_bytes(_PART_BYTES_MAX)
-            part, view = view[:step], view[step:]
-            await self._pacer.take_egress(len(part))
-            await exchange.send(part, more=True)
 
 
 def _chunks(asked: FetchAsked) -> list[Digest]:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from replicator.data_plane.api.exchange import Exchange, HeaderList
 from replicator.data_plane.api.fetches import FetchAnswers
+from replicator.data_plane.api.paced import send_paced
 from replicator.data_plane.objects.service import ObjectService
 from replicator.data_plane.replication.answers import answers_of
 from replicator.data_plane.replication.messages import replies, requests
@@ -97,18 +98,20 @@ class ReplicationRoutes:
             return
         async with self._service.budget.transfer(None):
             reply = await self._service.threads.run(answer)
-            await self._pacer.take_egress(len(reply))
-            await exchange.respond(HTTPStatus.OK, reply, _MESSAGE)
+            length = (b"content-length", b"%d" % len(reply))
+            await exchange.start(HTTPStatus.OK, [*_MESSAGE, length])
+            exchange.watch_client()
+            await send_paced(exchange, reply, self._pacer, more=False)
 
     async def _prove(self, exchange: Exchange, wanted: Sequence[Wanted]) -> None:
         """Each proof as soon as there is one.
 
         Messages of protobuf that follow each other are one, whose lists are theirs in a row: so the reply can go
-        out in parts, and one without proofs says that the node is still at work.
+        out in parts, and one without proofs says that the node is still at work, or that others come first.
         """
         await exchange.start(HTTPStatus.OK, _MESSAGE)
         exchange.watch_client()
-        sign_of_life = replies.encode_prove(self._serving.node, []).SerializeToString()
+        sign_of_life = pb.ProveReply(alive=True).SerializeToString()
         stopped = threading.Event()
         prove = functools.partial(self._serving.prove, stopped=stopped)
         for each in wanted:

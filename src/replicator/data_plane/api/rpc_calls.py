@@ -65,7 +65,7 @@ class RpcCalls:
         def call(request: bytes, context: grpc.ServicerContext) -> bytes:
             with self._observed(method, context):
                 reply = answer(request).SerializeToString()
-                self._pacer.take_egress_blocking(len(reply))
+                self._pacer.take_egress_blocking(len(reply), gone=_gone(context))
                 return reply
 
         return grpc.unary_unary_rpc_method_handler(call)
@@ -73,10 +73,7 @@ class RpcCalls:
     def _prove(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         with self._observed("Prove", context):
             wanted = requests.decode_prove(parse_message(pb.ProveRequest, request))
-            gone = threading.Event()
-            if not context.add_callback(gone.set):
-                gone.set()
-            proofs = self._serving.prove(wanted, stopped=gone)
+            proofs = self._serving.prove(wanted, stopped=_gone(context))
             return replies.encode_prove(self._serving.node, proofs).SerializeToString()
 
     def _fetch(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -84,10 +81,12 @@ class RpcCalls:
             message = parse_message(pb.FetchRequest, request)
             asked = requests.decode_fetch(message)
             pace = Pace(self._patience)
-            for frames in _messages(self._serving.fetch(asked), message.message_bytes or MESSAGE_BYTES):
+            gone = _gone(context)
+            message_bytes = self._pacer.egress_part_bytes(message.message_bytes or MESSAGE_BYTES)
+            for frames in _messages(self._serving.fetch(asked), message_bytes):
                 self._report_damage(frames[-1])
                 encoded = encode_frames(frames)
-                self._pacer.take_egress_blocking(len(encoded))
+                self._pacer.take_egress_blocking(len(encoded), gone=gone)
                 began_s = self._clock.monotonic_s()
                 with self._watch.waiting(context):
                     yield encoded
@@ -126,6 +125,14 @@ class RpcCalls:
         if frame.status == FrameStatus.CORRUPT:
             self._metrics.corrupt_chunks.inc()
             log.error("chunk.corrupt", method="Fetch", digest=str(frame.digest))
+
+
+def _gone(context: Any) -> threading.Event:
+    """Is set once the call is over, be it because its client has left."""
+    gone = threading.Event()
+    if not context.add_callback(gone.set):
+        gone.set()
+    return gone
 
 
 def _messages(frames: Iterator[Sent], message_bytes: int) -> Iterator[list[Sent]]:

@@ -34,16 +34,23 @@ class Asking:
     def ask(self, question: Callable[[Peer], T]) -> T:
         """The answer to `question`, which is asked up to three times while its error may pass.
 
+        Not again once it was waited for as long as a source may be silent: then the attempt as a whole has to
+        end, so that the task can wait for the source.
+
         Raises:
             Cancelled: the pull was stopped.
             ReplicatorError: the last error.
         """
+        clock, waited_s = self._engine.clock, 0.0
         for failures in range(1, TRIES_MAX):
+            began_s = clock.monotonic_s()
             try:
                 return self._try(question)
             except ReplicatorError as error:
+                waited_s += clock.monotonic_s() - began_s
                 asked_s = float(error.data.get("retry_after_s", 0.0))
-                if not may_pass(error) or asked_s > PATIENCE_S_MAX:
+                is_silent = waited_s >= self._engine.bounds.silence_s
+                if not may_pass(error) or asked_s > PATIENCE_S_MAX or is_silent:
                     raise
                 log.info("source.asked_again", source=self.source, failures=failures, reason=error.message)
                 self._cancelled.wait(asked_s + backoff_s(failures, self._engine.rng.random()))
@@ -66,7 +73,10 @@ class Asking:
             answer = question(self._peer)
         except ReplicatorError as error:
             if self._cancelled.is_set():
-                raise Cancelled("the pull was stopped") from error
+                stopped = Cancelled("the pull was stopped")
+                # Others may try in its place.
+                self._link.failed(stopped)
+                raise stopped from error
             self._link.failed(error)
             raise
         self._link.worked(0, 0)

@@ -3,7 +3,7 @@
 A cursor means something to the node that made it, for the survey it was made for. Integers are big-endian, and
 it is written as unpadded base64 for URLs::
 
-    format u8 = 1 | survey, 8 bytes | began u64, ms | ids done u16
+    format u8 = 2 | survey, 8 bytes | began u64, ms | ids done u16 | barren u32
     | bucket u8 + bytes | after u16 + bytes | key u16 + bytes | version u8 + bytes
     | tree of the source u16 + bytes | tree of the destination u16 + bytes | check, 8 bytes
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import struct
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -25,8 +26,8 @@ from replicator.kernel.names import BucketName
 from replicator.kernel.version import VersionId
 from replicator.wire.sessions import Survey
 
-_HEAD = struct.Struct(">B8sQH")
-_FORMAT = 1
+_HEAD = struct.Struct(">B8sQHI")
+_FORMAT = 2
 _CHECK_BYTES = 8
 _WIDTHS = (1, 2, 2, 1, 2, 2)
 
@@ -39,6 +40,7 @@ class Position(NamedTuple):
         bucket: the one the walk is in; "" before the first.
         after: of that bucket all keys up to this one are done; "" for none.
         key, version: behind those, all up to this version is done too; "" and None for nothing.
+        barren: so many stretches before it, one after the other, had nothing in them at the source.
     """
 
     ids: int = 0
@@ -46,6 +48,7 @@ class Position(NamedTuple):
     after: str = ""
     key: str = ""
     version: VersionId | None = None
+    barren: int = 0
 
 
 START = Position()
@@ -69,7 +72,7 @@ class Progress:
 def encode_cursor(survey: Survey, progress: Progress) -> str:
     """The cursor from which `survey` goes on."""
     position = progress.position
-    head = _HEAD.pack(_FORMAT, _fingerprint(survey), progress.began_ms, position.ids)
+    head = _HEAD.pack(_FORMAT, _fingerprint(survey), progress.began_ms, position.ids, position.barren)
     parts = (
         position.bucket.encode(),
         position.after.encode(),
@@ -96,7 +99,7 @@ def decode_cursor(survey: Survey, cursor: str) -> Progress:
     whole, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
     if len(whole) < _HEAD.size or check != _check(whole):
         raise _bad()
-    fmt, fingerprint, began_ms, ids = _HEAD.unpack_from(whole)
+    fmt, fingerprint, began_ms, ids, barren = _HEAD.unpack_from(whole)
     if fmt != _FORMAT or fingerprint != _fingerprint(survey):
         raise _bad()
     rest = memoryview(whole)[_HEAD.size :]
@@ -113,6 +116,7 @@ def decode_cursor(survey: Survey, cursor: str) -> Progress:
             after.decode(),
             key.decode(),
             VersionId(version) if version else None,
+            barren,
         ),
         source=Frontier.decode(source),
         destination=Frontier.decode(destination),
@@ -120,8 +124,9 @@ def decode_cursor(survey: Survey, cursor: str) -> Progress:
 
 
 def _fingerprint(survey: Survey) -> bytes:
-    asked = survey.model_dump_json(exclude={"cursor", "found_max"})
-    return hashlib.sha256(asked.encode()).digest()[:8]
+    # Only what was asked for: so a cursor outlives releases that can be asked for more.
+    asked = survey.model_dump(mode="json", exclude_defaults=True, exclude={"cursor", "found_max"})
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).digest()[:8]
 
 
 def _check(whole: bytes) -> bytes:

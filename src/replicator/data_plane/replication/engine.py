@@ -9,6 +9,7 @@ from replicator.data_plane.ports import Store
 from replicator.data_plane.replication.links import Links
 from replicator.data_plane.replication.ports import OpenPeer
 from replicator.data_plane.replication.rate import Pacer
+from replicator.data_plane.replication.reliance import Reliance
 from replicator.kernel.clock import Clock
 
 MEBIBYTE = 1024 * 1024
@@ -20,13 +21,15 @@ class PullBounds:
 
     Attributes:
         streams_per_source: connections that ask one source at the same time.
-        streams_max: over all its sources.
+        streams_max: over all its sources; each has one at least.
         bytes_in_flight_max: bytes asked for that have not arrived.
+        silence_s: how long tries in a row may last of which nothing comes; then the source is not asked again.
     """
 
     streams_per_source: int = 2
     streams_max: int = 6
     bytes_in_flight_max: int = 256 * MEBIBYTE
+    silence_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,4 +42,5 @@ class Engine:
     links: Links
     clock: Clock
     rng: random.Random
+    reliance: Reliance = field(default_factory=Reliance)
     bounds: PullBounds = field(default_factory=PullBounds)

@@ -7,7 +7,7 @@ pull would ask for, which is fetched as a pull would and thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
@@ -18,7 +18,7 @@ from replicator.data_plane.replication.ports import Entry, Offer, Piece, Wanted
 from replicator.data_plane.replication.seen import SeenDigests
 from replicator.data_plane.replication.source import Source
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import Corrupt, NotFound, ReplicatorError, TooLarge
+from replicator.kernel.errors import BrokenPeer, Corrupt, NotFound, ReplicatorError, TooLarge
 from replicator.kernel.manifest import ChunkRef, Manifest, decode_page
 from replicator.kernel.names import BucketName
 from replicator.wire.frames import FrameStatus
@@ -79,13 +79,15 @@ class Estimate:
         """Count versions of the source that are to come; those that it cannot give, being corrupt, are returned.
 
         One that is no longer at the source is not counted.
+
+        Raises:
+            ReplicatorError: as `Source`.
         """
         corrupt = []
         asked = list(entries)
         while asked:
             some, asked = asked[:WANTED_MAX], asked[WANTED_MAX:]
-            wanted = [Wanted(bucket, entry.object_id, entry.version) for entry in some]
-            for entry, offer in zip(some, self._source.offers(wanted, hold_s=_HOLD_S), strict=True):
+            for entry, offer in zip(some, self._offers(bucket, some), strict=True):
                 try:
                     self._count(bucket, entry, offer)
                 except TooLarge:
@@ -102,6 +104,8 @@ class Estimate:
     ) -> Plan:
         """All of it; fetches the sample."""
         saved = self._descended.saved_bytes(self._source) + self._fresh.saved_bytes(self._source)
+        # Objects that failed half way are in the samples, and in nothing else.
+        saved = min(saved, self._bytes_lacking)
         rate = link_bytes_per_second
         return Plan(
             objects_to_transfer=self._objects,
@@ -115,17 +119,36 @@ class Estimate:
             link_bytes_per_second=rate,
         )
 
+    def _offers(self, bucket: BucketName, entries: Sequence[Entry]) -> list[Offer | ReplicatorError]:
+        wanted = [Wanted(bucket, entry.object_id, entry.version) for entry in entries]
+        offers = self._source.offers(wanted, hold_s=_HOLD_S)
+        if isinstance(offers[0], TooLarge):
+            raise BrokenPeer("the source offers nothing, however often it is asked")
+        return offers
+
     def _count(self, bucket: BucketName, entry: Entry, offer: Offer | ReplicatorError) -> None:
         if isinstance(offer, ReplicatorError):
             raise offer
-        old = self._old_manifest(bucket, entry)
-        for page in self._pages(offer.manifest):
-            self._bytes_logical += _length(page)
+        self._seen.begin_round()
+        try:
+            logical, lacking = self._measure(offer.manifest, self._old_manifest(bucket, entry))
+        except ReplicatorError:
+            self._seen.take_back()
+            raise
+        self._objects += 1
+        self._bytes_logical += logical
+        self._bytes_lacking += lacking
+
+    def _measure(self, manifest: Manifest, old: OldManifest | None) -> tuple[int, int]:
+        """The length of an object, and of it what is not here."""
+        logical_bytes = lacking_bytes = 0
+        for page in self._pages(manifest):
+            logical_bytes += _length(page)
             lacking = self._lacking(page)
-            self._bytes_lacking += sum(lacking.values())
+            lacking_bytes += sum(lacking.values())
             if lacking:
                 self._sample(page, lacking, old)
-        self._objects += 1
+        return logical_bytes, lacking_bytes
 
     def _pages(self, manifest: Manifest) -> Iterator[Sequence[ChunkRef]]:
         if not manifest.pages:
@@ -145,19 +168,36 @@ class Estimate:
         latest = self._store.head(bucket, entry.object_id)
         if latest is None:
             return None
-        manifest = self._store.manifest(latest.manifest)
+        try:
+            manifest = self._store.manifest(latest.manifest)
+        except (NotFound, Corrupt):
+            # As for a pull: what is damaged or gone here is no reference.
+            return None
         return OldManifest(
             manifest, lambda index: decode_page(self._store.page(manifest, index), manifest, index)
         )
 
     def _sample(self, page: Sequence[ChunkRef], lacking: dict[Digest, int], old: OldManifest | None) -> None:
-        if old is None:
+        found = _against(old, page, lacking)
+        if found is None:
             some = [ChunkRef(*each) for each in islice(lacking.items(), _FRESH_CHUNKS)]
             self._fresh.offer(Piece(some), sum(lacking.values()))
             return
-        for piece in pieces(page, lacking.keys(), old):
+        for piece in found:
             sample = self._descended if piece.references else self._fresh
             sample.offer(piece, _length(piece.chunks))
+
+
+def _against(
+    old: OldManifest | None, page: Sequence[ChunkRef], lacking: Mapping[Digest, int]
+) -> list[Piece] | None:
+    """What a pull would fetch for `page`; None without an earlier version, or where it cannot be read here."""
+    if old is None:
+        return None
+    try:
+        return pieces(page, lacking.keys(), old)
+    except (NotFound, Corrupt):
+        return None
 
 
 def _length(chunks: Sequence[ChunkRef]) -> int:

@@ -42,6 +42,7 @@ class Fetcher:
         hold: keeps what arrives from being reclaimed.
         job: whose bandwidth it uses.
         others: nodes that may hold the same bytes as `source`.
+        learns: leaves references out where they prove fruitless: for a pull of one object.
         cancelled: set it and call `stop` to end every stream.
     """
 
@@ -54,6 +55,7 @@ class Fetcher:
         source: TaskSource,
         others: Sequence[TaskSource],
         cancelled: threading.Event,
+        learns: bool = False,
     ) -> None:
         self._engine = engine
         self._bounds = engine.bounds
@@ -61,10 +63,12 @@ class Fetcher:
         self._job = job
         self._cancelled = cancelled
         self._unpacker = Unpacker(engine.store)
-        self._worth = Worth()
+        self._worth = Worth() if learns else None
         self._changed = threading.Condition()
         self._machine = Machine(
-            in_flight_bytes_max=engine.bounds.bytes_in_flight_max, worth_bytes=WORTH_BYTES
+            in_flight_bytes_max=engine.bounds.bytes_in_flight_max,
+            worth_bytes=WORTH_BYTES,
+            silence_s=engine.bounds.silence_s,
         )
         self._source = source
         self._others = {NodeName(other.node): other for other in others if other.node != source.node}
@@ -160,11 +164,19 @@ class Fetcher:
 
     def _staff(self) -> None:
         """Start the streams that what is left is worth; under the lock."""
+        if self._closed or self._cancelled.is_set():
+            return
         wanted = min(self._bounds.streams_per_source, -(-self._machine.left_bytes // _STREAM_BYTES))
         for source in self._streams:
-            while self._streams[source] < wanted and sum(self._streams.values()) < self._bounds.streams_max:
+            while self._streams[source] < wanted and self._may_staff(source):
                 self._streams[source] += 1
                 self._start(self._stream, self._task_source(source))
+
+    def _may_staff(self, source: NodeName) -> bool:
+        """Whether a source gets one more stream: one always, for what only it has is left to it."""
+        if not self._machine.is_in(source):
+            return False
+        return not self._streams[source] or sum(self._streams.values()) < self._bounds.streams_max
 
     def _task_source(self, source: NodeName) -> TaskSource:
         return self._others.get(source, self._source)
@@ -212,17 +224,9 @@ class Fetcher:
         lacks: list[Digest] | None = None
         try:
             link.require_closed()
-            if peer.hello() == node:
-                with self._changed:
-                    sample = list(self._sample)
-                answers = peer.missing(sample)
-                lacks = [digest for digest, missing in zip(sample, answers, strict=True) if missing]
-                lacks = lacks if len(lacks) < len(sample) else None
-            link.worked(0, 0)
+            lacks = self._greet(peer, node)
         except ReplicatorError as error:
-            if not self._cancelled.is_set():
-                link.failed(error)
-                log.info("source.not_called_in", source=node, reason=error.message)
+            log.info("source.not_called_in", source=node, reason=error.message)
         finally:
             peer.close()
         with self._changed:
@@ -234,6 +238,20 @@ class Fetcher:
             self._after_event()
             self._changed.notify_all()
 
+    def _greet(self, peer: Peer, node: NodeName) -> list[Digest] | None:
+        """What `node` lacks of a sample; None where it lacks all of it, or is another node. Tells the link."""
+        link = self._engine.links.of(node)
+        with self._changed:
+            sample = list(self._sample)
+        try:
+            answers = peer.missing(sample) if peer.hello() == node else [True] * len(sample)
+        except ReplicatorError as error:
+            link.failed(Cancelled("the pull was stopped") if self._cancelled.is_set() else error)
+            raise
+        link.worked(0, 0)
+        lacks = [digest for digest, missing in zip(sample, answers, strict=True) if missing]
+        return lacks if len(lacks) < len(sample) else None
+
     def _stream(self, source: TaskSource) -> None:
         peer = self._open(source)
         try:
@@ -241,6 +259,9 @@ class Fetcher:
                 self._carry_out(NodeName(source.node), peer, ask)
         finally:
             peer.close()
+            with self._changed:
+                self._streams[NodeName(source.node)] -= 1
+                self._staff()
 
     def _next(self, source: NodeName) -> Ask | None:
         clock = self._engine.clock
@@ -262,13 +283,13 @@ class Fetcher:
         failure: ReplicatorError | None = None
         try:
             link.require_closed()
-            self._ask(source, peer, ask)
         except ReplicatorError as error:
+            # The link's own refusal says nothing new about it.
             failure = error
+        else:
+            failure = self._ask(source, peer, ask)
         if self._cancelled.is_set():
             return
-        if failure is not None:
-            link.failed(failure)
         now_s = clock.monotonic_s()
         with self._changed:
             if failure is None:
@@ -279,11 +300,21 @@ class Fetcher:
             self._after_event()
             self._changed.notify_all()
 
-    def _ask(self, source: NodeName, peer: Peer, ask: Ask) -> None:
-        """Fetch what `ask` says and keep it; tells the link how that went, if it went well."""
+    def _ask(self, source: NodeName, peer: Peer, ask: Ask) -> ReplicatorError | None:
+        """Carry out a request and tell the link how that went; the error with which it broke off."""
+        link = self._engine.links.of(source)
+        try:
+            self._fetch(source, peer, ask)
+        except ReplicatorError as error:
+            link.failed(Cancelled("the pull was stopped") if self._cancelled.is_set() else error)
+            return error
+        return None
+
+    def _fetch(self, source: NodeName, peer: Peer, ask: Ask) -> None:
+        """Fetch what `ask` says and keep it."""
         clock, link = self._engine.clock, self._engine.links.of(source)
         with self._changed:
-            pieces = self._worth.pieces(ask.pieces)
+            pieces = ask.pieces if self._worth is None else self._worth.pieces(ask.pieces)
         compress = link.may_compress()
         began_s = clock.monotonic_s()
         wire_bytes = stored_bytes = 0
@@ -296,7 +327,9 @@ class Fetcher:
         seconds = clock.monotonic_s() - began_s
         link.worked(wire_bytes, seconds)
         if not any(piece.references for piece in pieces):
-            link.compared(compressed=compress, stored_bytes=stored_bytes, seconds=seconds)
+            link.compared(
+                compressed=compress, stored_bytes=stored_bytes, wire_bytes=wire_bytes, seconds=seconds
+            )
 
     def _keep(self, ask: Ask, pieces: Sequence[Piece], delivery: Delivery) -> int:
         """Verify what a delivery brought, add it to the store, and tell the machine; returns its bytes as stored."""
@@ -305,7 +338,8 @@ class Fetcher:
         if unpacked.chunks:
             self._guarded(lambda: self._engine.store.add(unpacked.chunks, self._hold))
         with self._changed:
-            self._worth.note(pieces, delivery)
+            if self._worth is not None:
+                self._worth.note(pieces, delivery)
             self._machine.kept(ask.number, [digest for digest, _ in unpacked.chunks], unpacked.saved_bytes)
             if unpacked.missing or unpacked.corrupt or unpacked.resend:
                 self._machine.lacks(ask.number, unpacked.missing)

@@ -128,4 +128,10 @@ def _pieces(
     if not wanted:
         return []
     earlier = old()
-    return [Piece(wanted)] if earlier is None else pieces(entries, {ref.digest for ref in wanted}, earlier)
+    if earlier is None:
+        return [Piece(wanted)]
+    try:
+        return pieces(entries, {ref.digest for ref in wanted}, earlier)
+    except (NotFound, Corrupt):
+        # A page of what is here is gone or damaged: that must not keep out what is to come.
+        return [Piece(wanted)]

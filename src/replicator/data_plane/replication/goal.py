@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from replicator.data_plane.ports import NewVersion
-from replicator.data_plane.replication.ports import Offer, Removal, Wanted
+from replicator.data_plane.replication.ports import Entry, Offer, Removal, Wanted
 from replicator.data_plane.replication.reporting import describe
 from replicator.data_plane.replication.runs import Part
 from replicator.kernel.digest import Digest
@@ -31,6 +31,7 @@ class Goal:
         here_bytes: of the object, what was here before.
         parts: how far its fetching has come; of a long manifest, the pages of the moment.
         outcome: None while it is open.
+        has_left: whether it is known to be gone at the source, where it is moved.
     """
 
     row: int
@@ -43,6 +44,7 @@ class Goal:
     here_bytes: int = 0
     parts: list[Part] = field(default_factory=list)
     outcome: Outcome | None = None
+    has_left: bool = False
     error: ReplicatorError | None = None
     _arrived: int = 0
     _transferred: int = 0
@@ -56,8 +58,14 @@ class Goal:
 
     @property
     def wanted(self) -> Wanted:
-        """What to ask the source for."""
-        return Wanted(self.bucket, self.object_id, self.version)
+        """What to ask the source for, or to keep for longer once it has offered it."""
+        offered = None if self.offer is None else self.offer.manifest.digest
+        return Wanted(self.bucket, self.object_id, self.version, offered)
+
+    @property
+    def entry(self) -> Entry:
+        """What is brought, as listings have it."""
+        return Entry(self.object_id, self.offered.version, self.offered.manifest.digest, self.size)
 
     @property
     def removal(self) -> Removal:

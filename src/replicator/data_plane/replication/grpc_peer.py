@@ -21,6 +21,7 @@ from replicator.data_plane.replication.ports import (
     Traffic,
     Wanted,
 )
+from replicator.data_plane.replication.proving import patience_s
 from replicator.data_plane.replication.rpc_channel import RpcChannel, RpcStream
 from replicator.kernel.clock import Clock
 from replicator.kernel.digest import Digest
@@ -42,8 +43,6 @@ _BUCKET_BYTES = 65
 _ENTRY_BYTES = 256
 _OFFER_BYTES = 4096
 _REMOVAL_BYTES = 4096
-# Reading takes as long as it takes; that the node is gone, its missing answers to pings show.
-_PROVE_S = 3600.0
 
 ReplyT = TypeVar("ReplyT", bound=Message)
 
@@ -110,11 +109,10 @@ class GrpcPeer:
                 raise BrokenPeer(f"{self._channel.url} sends more frames than it was asked for")
             self._message_bytes = patience.message_bytes
 
-    def prove(self, wanted: Sequence[Wanted]) -> list[Digest | ReplicatorError]:
-        """See `Peer.prove`."""
-        reply = self._ask(
-            "Prove", requests.encode_prove(wanted), pb.ProveReply, _SHORT_BYTES, more_s=_PROVE_S
-        )
+    def prove(self, wanted: Sequence[Wanted], *, size_bytes: int) -> list[Digest | ReplicatorError]:
+        """See `Peer.prove`. That the node is gone meanwhile, its missing answers to pings show."""
+        request, more_s = requests.encode_prove(wanted), patience_s(size_bytes)
+        reply = self._ask("Prove", request, pb.ProveReply, _SHORT_BYTES, more_s=more_s)
         return replies.decode_prove(reply, len(wanted))
 
     def remove(self, removals: Sequence[Removal]) -> list[ReplicatorError | None]:

@@ -28,6 +28,7 @@ from replicator.data_plane.replication.ports import (
     Traffic,
     Wanted,
 )
+from replicator.data_plane.replication.proving import patience_s
 from replicator.kernel.clock import Clock
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import BrokenPeer, ReplicatorError, Unavailable
@@ -41,8 +42,7 @@ BUFFERS = 3
 DELTA_BLOCK_BYTES = 128 * 1024
 _SHORT_BYTES_MAX = 64 * 1024
 _REFUSALS_BYTES_MAX = 4 * 1024 * 1024
-# Reading takes as long as it takes; meanwhile the node gives signs of life.
-_PROVE_S = 3600.0
+_SIGNS_BYTES_PER_S = 2
 
 ReplyT = TypeVar("ReplyT", bound=Message)
 
@@ -104,10 +104,12 @@ class HttpPeer:
         with self._channel.post("/replication/fetch", message, answer_bytes_max=length_max) as body:
             yield from self._receive(body, pieces, begun)
 
-    def prove(self, wanted: Sequence[Wanted]) -> list[Digest | ReplicatorError]:
-        """See `Peer.prove`."""
+    def prove(self, wanted: Sequence[Wanted], *, size_bytes: int) -> list[Digest | ReplicatorError]:
+        """See `Peer.prove`. The node gives signs of life meanwhile: silence is bounded as ever."""
         request = requests.encode_prove(wanted)
-        reply = self._ask("prove", request, pb.ProveReply, bytes_max=_REFUSALS_BYTES_MAX, more_s=_PROVE_S)
+        more_s = patience_s(size_bytes)
+        bytes_max = _REFUSALS_BYTES_MAX + int(more_s * _SIGNS_BYTES_PER_S)
+        reply = self._ask("prove", request, pb.ProveReply, bytes_max=bytes_max, more_s=more_s)
         return replies.decode_prove(reply, len(wanted))
 
     def remove(self, removals: Sequence[Removal]) -> list[ReplicatorError | None]:

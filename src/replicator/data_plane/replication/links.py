@@ -134,10 +134,12 @@ class Link:
         with self._lock:
             return self._compression.choose()
 
-    def compared(self, *, compressed: bool, stored_bytes: int, seconds: float) -> None:
+    def compared(self, *, compressed: bool, stored_bytes: int, wire_bytes: int, seconds: float) -> None:
         """A request for chunks alone was answered in that way: `stored_bytes` of chunks, as they are kept."""
         with self._lock:
-            self._compression.came(compressed=compressed, n_bytes=stored_bytes, seconds=seconds)
+            self._compression.came(
+                compressed=compressed, n_bytes=stored_bytes, wire_bytes=wire_bytes, seconds=seconds
+            )
 
     def _state(self, now_s: float) -> LinkState:
         if not self._opened:

@@ -10,6 +10,7 @@ from replicator.data_plane.ports import Store
 from replicator.data_plane.replication.asking import Asking
 from replicator.data_plane.replication.gathering import Gathering
 from replicator.data_plane.replication.goal import Goal
+from replicator.data_plane.replication.messages.fields import from_server
 from replicator.data_plane.replication.runs import Part
 from replicator.kernel.manifest import ChunkRef, decode_page
 
@@ -50,7 +51,8 @@ class LongManifest:
         try:
             for index in range(manifest.page_count):
                 encoded = self._page(index)
-                entries = decode_page(encoded, manifest, index)
+                with from_server(f"page {index}"):
+                    entries = decode_page(encoded, manifest, index)
                 part = self._gathering.want(self._goal, entries, self._gathering.locate(entries), lambda: old)
                 self._waiting.append(_Page(index, encoded, entries, part))
                 if len(self._waiting) > PAGES_AHEAD:

@@ -79,15 +79,17 @@ class Machine:
     Args:
         in_flight_bytes_max: bytes asked for that have not arrived.
         worth_bytes: what must be left before more sources are called in for speed alone.
+        silence_s: see `Share.failed`.
     """
 
-    def __init__(self, *, in_flight_bytes_max: int, worth_bytes: int) -> None:
+    def __init__(self, *, in_flight_bytes_max: int, worth_bytes: int, silence_s: float) -> None:
         self._in_flight_bytes_max = in_flight_bytes_max
         self._worth_bytes = worth_bytes
+        self._silence_s = silence_s
         self._queue: deque[Run] = deque()
         self._requests: dict[int, _Request] = {}
         self._wanted: dict[Digest, _Wanted] = {}
-        self._lately: set[Digest] = set()
+        self._lately: dict[Digest, int] = {}
         self._parts: dict[int, Part] = {}
         self._shares: dict[NodeName, Share] = {}
         self._settled: list[Settled] = []
@@ -101,6 +103,10 @@ class Machine:
     def left_bytes(self) -> int:
         """Bytes that have not arrived and are not given up."""
         return self.queued_bytes + self._in_flight_bytes
+
+    def is_in(self, source: NodeName) -> bool:
+        """Whether a source may still deliver."""
+        return self._shares[source].is_in
 
     def enlist(self, source: NodeName) -> None:
         """A node that may hold the same bytes; it is called in when that is worth it."""
@@ -157,8 +163,7 @@ class Machine:
             BrokenPeer: another owner wants one of the chunks with another length; nothing is queued.
         """
         for ref in (ref for piece in pieces for ref in piece.chunks):
-            wanted = self._wanted.get(ref.digest)
-            if wanted is not None and wanted.length != ref.length:
+            if self._length_of(ref) != ref.length:
                 raise BrokenPeer(
                     f"two manifests give chunk {ref.digest} different lengths", digest=str(ref.digest)
                 )
@@ -192,10 +197,11 @@ class Machine:
     def kept(self, number: int, digests: Sequence[Digest], saved_bytes: int = 0) -> None:
         """Chunks of a request have arrived, and are in the store."""
         request = self._requests[number]
-        came = [self._wanted.pop(digest) for digest in digests if digest in request.left]
+        brought = [digest for digest in dict.fromkeys(digests) if digest in request.left]
+        came = [self._wanted.pop(digest) for digest in brought]
         request.left.difference_update(digests)
-        self._lately.update(digests)
         travelled: dict[Part, int] = {}
+        self._lately.update((digest, wanted.length) for digest, wanted in zip(brought, came, strict=True))
         for length, parts in came:
             travelled[parts[0]] = travelled.get(parts[0], 0) + length
             for part in parts:
@@ -242,6 +248,7 @@ class Machine:
             now_s=now_s,
             jitter=jitter,
             progress=request.kept_bytes > 0,
+            silence_s=self._silence_s,
         )
         self._requeue(request)
         # What waits may have been left for this source alone.
@@ -259,6 +266,11 @@ class Machine:
         """The owners that were settled since this was last asked."""
         settled, self._settled = self._settled, []
         return settled
+
+    def _length_of(self, ref: ChunkRef) -> int:
+        """Of the chunk, where it is wanted already or has arrived lately; else what `ref` says."""
+        wanted = self._wanted.get(ref.digest)
+        return self._lately.get(ref.digest, ref.length) if wanted is None else wanted.length
 
     def _want(self, ref: ChunkRef, part: Part) -> bool:
         """Note that `part` wants the chunk; whether nobody did before."""

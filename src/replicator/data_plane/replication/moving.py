@@ -10,14 +10,18 @@ from replicator.data_plane.replication.asking import Asking
 from replicator.data_plane.replication.goal import Goal
 from replicator.data_plane.replication.ports import Wanted
 from replicator.data_plane.replication.proving import prove
+from replicator.data_plane.replication.reliance import Named, Reliance
 from replicator.kernel.errors import Cancelled, Corrupt, NotFound, ReplicatorError, Unavailable
 
 
 class Moving:
     """Deletes at the source what was brought. Belongs to the thread of the pull."""
 
-    def __init__(self, store: Store, asking: Asking, *, cancelled: threading.Event) -> None:
+    def __init__(
+        self, store: Store, asking: Asking, *, reliance: Reliance, cancelled: threading.Event
+    ) -> None:
         self._store = store
+        self._reliance = reliance
         self._asking = asking
         self._cancelled = cancelled
 
@@ -29,6 +33,7 @@ class Moving:
         if not isinstance(here, Version) or goal.manifest not in (None, here.manifest):
             return False
         goal.manifest, goal.size = here.manifest, here.size
+        goal.has_left = True
         return True
 
     def finish(self, goals: Sequence[Goal]) -> None:
@@ -37,6 +42,13 @@ class Moving:
         Raises:
             Cancelled: the pull was stopped; some may not have been deleted.
         """
+        with self._reliance.relying([_named(goal) for goal in goals]) as relied:
+            for goal in goals:
+                if _named(goal) not in relied:
+                    goal.fail(Unavailable(f"'{goal.object_id}' is just being moved from here"))
+            self._delete_proven([goal for goal in goals if _named(goal) in relied])
+
+    def _delete_proven(self, goals: Sequence[Goal]) -> None:
         proven = [goal for goal in goals if self._is_whole(goal)]
         if not proven:
             return
@@ -52,7 +64,8 @@ class Moving:
             return
         for goal, refusal in zip(proven, answers, strict=True):
             # What is gone already is what was asked for.
-            if refusal is not None and not isinstance(refusal, NotFound):
+            goal.has_left = refusal is None or isinstance(refusal, NotFound)
+            if not goal.has_left and refusal is not None:
                 goal.fail(refusal)
 
     def _is_whole(self, goal: Goal) -> bool:
@@ -67,3 +80,8 @@ class Moving:
             # The next attempt finds the damage, and brings what is damaged again.
             goal.fail(Unavailable(f"not deleted at the source, for it is not whole here: {error.message}"))
         return False
+
+
+def _named(goal: Goal) -> Named:
+    assert goal.version is not None
+    return Named(goal.bucket, goal.object_id, goal.version)

@@ -141,10 +141,10 @@ class EitherPeer:
         with self._peer() as peer:
             yield from peer.fetch(pieces, compress=compress)
 
-    def prove(self, wanted: Sequence[Wanted]) -> list[Digest | ReplicatorError]:
+    def prove(self, wanted: Sequence[Wanted], *, size_bytes: int) -> list[Digest | ReplicatorError]:
         """See `Peer.prove`."""
         with self._peer() as peer:
-            return peer.prove(wanted)
+            return peer.prove(wanted, size_bytes=size_bytes)
 
     def remove(self, removals: Sequence[Removal]) -> list[ReplicatorError | None]:
         """See `Peer.remove`."""

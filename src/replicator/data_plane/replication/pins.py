@@ -8,11 +8,13 @@ letting go takes no bookkeeping of single pins.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 from replicator.data_plane.ports import Hold, Store
 from replicator.kernel.clock import Clock
 from replicator.kernel.digest import Digest
+from replicator.kernel.errors import NotFound
 from replicator.kernel.manifest import Manifest
 
 SLOT_S = 30
@@ -43,6 +45,15 @@ class Pins:
             found = self._store.pin(manifest, self._slots[slot])
             self._make_room()
             return found
+
+    def renew(self, manifest: Digest, hold_s: int) -> None:
+        """Keep for `hold_s` seconds from now what is pinned; what is not, or no longer, is left alone."""
+        with self._lock:
+            self._close_ended()
+            pinned = any(manifest in hold.manifests for hold in self._slots.values())
+        if pinned:
+            with contextlib.suppress(NotFound):
+                self.pin(manifest, hold_s)
 
     def sweep(self) -> None:
         """Let go of what has ended."""

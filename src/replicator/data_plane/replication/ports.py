@@ -17,11 +17,15 @@ from replicator.wire.sessions import TaskSource
 
 
 class Wanted(NamedTuple):
-    """A version of an object; the latest where `version` is None."""
+    """A version of an object; the latest where `version` is None.
+
+    `manifest`: what was offered of it before.
+    """
 
     bucket: BucketName
     object_id: ObjectId
     version: VersionId | None = None
+    manifest: Digest | None = None
 
 
 class Offer(NamedTuple):
@@ -154,8 +158,10 @@ class Peer(Protocol):
         """For each of `wanted` (1 to 256) its version, or why there is none (`NotFound`, `IsDeleteMarker` …).
 
         Each manifest matches its digest. What is offered is not reclaimed at the source for `hold_s`
-        seconds (at most 600); asking again begins that time anew. `TooLarge` stands for those whose manifests
-        did not fit into this answer, never for the first: ask for them again.
+        seconds (at most 600); asking again begins that time anew, of the manifest that `Wanted` names too, whatever
+        the answer is: a version that was overwritten is `NotFound`, and what was offered of it stays on.
+        `TooLarge` stands for those whose manifests did not fit into this answer, never for the first: ask for
+        them again.
         """
         ...
 
@@ -179,8 +185,12 @@ class Peer(Protocol):
         """
         ...
 
-    def prove(self, wanted: Sequence[Wanted]) -> list[Digest | ReplicatorError]:
-        """For each of `wanted` (1 to 256) the manifest whose every byte was just read and matches, or an error."""
+    def prove(self, wanted: Sequence[Wanted], *, size_bytes: int) -> list[Digest | ReplicatorError]:
+        """For each of `wanted` (1 to 256) the manifest whose every byte was just read and matches, or an error.
+
+        Args:
+            size_bytes: of all of them together; it decides how long the answer may take, see `proving.patience_s`.
+        """
         ...
 
     def remove(self, removals: Sequence[Removal]) -> list[ReplicatorError | None]:

@@ -40,7 +40,8 @@ class Proofs:
         with ThreadPoolExecutor(1, "prove") as threads:
             own = threads.submit(self._prove_own, bucket, [entry for _, entry in here])
             wanted = [Wanted(bucket, entry.object_id, entry.version) for _, entry in there]
-            theirs = self._source.prove(wanted) if wanted else []
+            size_bytes = sum(entry.size for _, entry in there)
+            theirs = self._source.prove(wanted, size_bytes=size_bytes) if wanted else []
         for (index, entry), proof in zip(there, theirs, strict=True):
             if _is_corrupt(entry, proof):
                 yield index, "corrupt-at-source", entry

@@ -13,6 +13,18 @@ from replicator.kernel.errors import Cancelled, Corrupt, NotFound
 from replicator.kernel.manifest import ChunkRef
 
 _BLOCK_BYTES = 1024 * 1024
+_RATE_MIN_BYTES_PER_S = 1024 * 1024
+_TURN_S = 24 * 3600.0
+_PATIENCE_S_MAX = 100 * 24 * 3600.0
+
+
+def patience_s(size_bytes: int) -> float:
+    """How long another node may take to prove so many bytes, as long as it shows that it is alive.
+
+    A mebibyte a second, for a disk that others use as well, and a day until it is their turn: it proves what others
+    have asked for before, and nobody knows how much that is. At most a hundred days, whatever sizes it tells.
+    """
+    return min(_PATIENCE_S_MAX, _TURN_S + size_bytes / _RATE_MIN_BYTES_PER_S)
 
 
 def prove(store: Store, wanted: Wanted, *, stopped: threading.Event) -> Digest:

@@ -26,6 +26,7 @@ from replicator.data_plane.replication.goal import Goal, goal_of
 from replicator.data_plane.replication.long_manifest import LongManifest
 from replicator.data_plane.replication.moving import Moving
 from replicator.data_plane.replication.offering import Offering
+from replicator.data_plane.replication.standing import is_superseded
 from replicator.data_plane.replication.work import WorkDone
 from replicator.kernel.errors import BrokenPeer, Cancelled, Conflict, NotFound, ReplicatorError
 from replicator.kernel.manifest import PAGE_ENTRIES
@@ -50,7 +51,7 @@ class Pull:
             engine, self._peer, source=NodeName(task.source.node), cancelled=self._cancelled
         )
         self._offering = Offering(self._asking, engine.clock)
-        self._moving = Moving(self._store, self._asking, cancelled=self._cancelled)
+        self._moving = Moving(self._store, self._asking, reliance=engine.reliance, cancelled=self._cancelled)
         self._commits = Commits(self._store)
         self._fetcher: Fetcher | None = None
         self._has_ended = False
@@ -105,12 +106,12 @@ class Pull:
             source=self._task.source,
             others=self._task.others,
             cancelled=self._cancelled,
+            learns=len(self._goals) == 1,
         )
 
     def _bring_all(self, hold: Hold, fetcher: Fetcher) -> None:
         self._offering.ask(self._goals)
-        if self._task.move:
-            self._recognize_moved()
+        self._recognize_here()
         self._prepare_buckets()
         self._share(hold)
         gathering = Gathering(
@@ -135,7 +136,8 @@ class Pull:
     def _open(self) -> list[Goal]:
         return [goal for goal in self._goals if goal.outcome is None]
 
-    def _recognize_moved(self) -> None:
+    def _recognize_here(self) -> None:
+        """A planned version that has gone at the source and is here: it was moved, or somebody else brought it."""
         for goal in self._goals:
             if isinstance(goal.error, NotFound) and self._moving.was_moved(goal):
                 goal.error = None
@@ -146,15 +148,14 @@ class Pull:
         newest: dict[tuple[BucketName, str], Goal] = {}
         for goal in sorted(self._open(), key=lambda goal: goal.offered.version, reverse=True):
             kept = newest.setdefault((goal.bucket, goal.object_id), goal)
-            if self._versioning(goal) is not Versioning.ON and kept is not goal:
-                goal.fail(
-                    Conflict(
-                        f"bucket '{goal.bucket}' here does not keep versions, so version {goal.version} of "
-                        f"'{goal.object_id}' cannot stay beside a newer one: turn versioning on, or ask for the "
-                        "latest versions alone",
-                        bucket=str(goal.bucket),
-                    )
-                )
+            if self._versioning(goal) is Versioning.ON:
+                continue
+            # Those of one object may be in several tasks, so none of these knows which is the one to stay.
+            one_of_many = self._task.all_versions and goal.offered.versioning is not Versioning.OFF
+            if kept is not goal or one_of_many:
+                goal.fail(_not_kept(goal))
+            elif is_superseded(self._store, goal.bucket, goal.entry, all_versions=True):
+                goal.fail(_superseded(goal))
 
     def _versioning(self, goal: Goal) -> Versioning:
         try:
@@ -252,14 +253,35 @@ class Pull:
             log.warning("pull.not_kept", task=self._task.task_id, reason=error.message)
 
     def _done(self, failure: ReplicatorError | None) -> WorkDone:
+        # A move that was stopped before the deletion is not done, and the next attempt has to hear of it.
+        ended = [
+            goal
+            for goal in self._goals
+            if goal.outcome is not None and (not self._task.move or goal.has_left or goal.error is not None)
+        ]
         errors = [goal.error for goal in self._goals if goal.error is not None]
         if failure is None and len(errors) == len(self._goals):
             failure = errors[0]
         return WorkDone(
-            objects=[goal.result() for goal in self._goals if goal.outcome is not None],
+            objects=[goal.result() for goal in ended],
             corrupt=self._fetcher.corrupt if self._fetcher is not None else (),
             error=failure,
         )
+
+
+def _not_kept(goal: Goal) -> Conflict:
+    return Conflict(
+        f"bucket '{goal.bucket}' here does not keep versions, so version {goal.version} of '{goal.object_id}' cannot "
+        "stay beside a newer one: turn versioning on, or ask for the latest versions alone",
+        bucket=str(goal.bucket),
+    )
+
+
+def _superseded(goal: Goal) -> Conflict:
+    return Conflict(
+        f"'{goal.object_id}' has a newer version here, in bucket '{goal.bucket}' that does not keep versions",
+        object_id=str(goal.object_id),
+    )
 
 
 def _waves(goals: Sequence[Goal]) -> Iterator[list[Goal]]:

@@ -143,17 +143,29 @@ class Pacer:
             rates = [bucket.bytes_per_s for bucket in self._egress.values()]
         return min([most, *(max(1, int(rate * _PART_S)) for rate in rates if rate is not None)])
 
-    def take_egress_blocking(self, n_bytes: int) -> None:
-        """Wait until `n_bytes` may go out to other nodes."""
-        with self._changed, self._reserved(n_bytes, self._egress.values()) as places:
-            while wait_s := self._wait_s(places):
-                self._wait(self._changed, wait_s)
+    def take_egress_blocking(self, n_bytes: int, *, gone: threading.Event) -> None:
+        """Wait until `n_bytes` may go out to other nodes, part by part; those who wait take turns.
+
+        Raises:
+            Cancelled: `gone` was set, for nobody waits for these bytes; what was not passed yet is left to others.
+        """
+        while n_bytes > 0:
+            part = self.egress_part_bytes(n_bytes)
+            self._take_egress_part(part, gone)
+            n_bytes -= part
 
     async def take_egress(self, n_bytes: int) -> None:
-        """`take_egress_blocking` for the event loop; a task that is cancelled leaves the bytes to others."""
+        """Wait until `n_bytes` may go out to other nodes; a task that is cancelled leaves the bytes to others."""
         with self._reserved(n_bytes, self._egress.values()) as places:
             while wait_s := self._wait_s(places):
                 await self._sleep(min(wait_s, _LOOK_S))
+
+    def _take_egress_part(self, n_bytes: int, gone: threading.Event) -> None:
+        with self._changed, self._reserved(n_bytes, self._egress.values()) as places:
+            while wait_s := self._wait_s(places):
+                if gone.is_set():
+                    raise Cancelled("the node that asked has left")
+                self._wait(self._changed, min(wait_s, _LOOK_S))
 
     def _concerned(self, source: NodeName, job: int) -> list[Bucket]:
         found = (*self._ingress.values(), self._links.get(source), self._jobs.get(job))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Literal
 
 from replicator.data_plane.ports import Condition, Versioning
@@ -13,9 +16,11 @@ from replicator.data_plane.replication.reporting import describe
 from replicator.data_plane.replication.source import Source
 from replicator.data_plane.replication.work import WorkDone
 from replicator.kernel.errors import InvalidRequest, ReplicatorError
+from replicator.kernel.names import BucketName
 from replicator.wire.sessions import ObjectResult, TaskAssignment, Transfer
 
 Outcome = Literal["deleted", "skipped", "failed"]
+_NEAR_KEYS = 256
 _Settled = tuple[Goal, Outcome, ReplicatorError | None]
 
 
@@ -32,22 +37,25 @@ class RemoveRun:
         self._store = engine.store
         self._source = Source(assignment.source, engine)
         self._settled: queue.SimpleQueue[_Settled] = queue.SimpleQueue()
+        self._begun = 0
         self._results: list[ObjectResult] = []
 
     def run(self) -> WorkDone:
         """See `Work.run`."""
+        failure: ReplicatorError | None = None
         try:
             self._source.require_right_node()
-            for goal in self._goals:
-                if self._is_at_source(goal):
-                    self._settled.put((goal, "skipped", None))
-                else:
-                    self._begin(goal)
-            for _ in self._goals:
-                self._results.append(_result(*self._settled.get()))
+            self._begin_all()
+        except ReplicatorError as error:
+            failure = error
         finally:
             self._source.close()
-        return WorkDone(objects=self._results)
+        # Whatever came in between: what is deleted by now has to be told.
+        for _ in range(self._begun):
+            self._results.append(_result(*self._settled.get()))
+        if failure is not None and not self._results:
+            raise failure
+        return WorkDone(objects=self._results, error=failure)
 
     def stop(self) -> None:
         """See `Work.stop`."""
@@ -66,11 +74,35 @@ class RemoveRun:
             bytes_wire=self._source.received_bytes,
         )
 
-    def _is_at_source(self, goal: Goal) -> bool:
-        """By its listing: nothing else tells an object that is not there from one that is damaged."""
-        stretch = Stretch(bucket=goal.bucket, prefix=goal.object_id, until=goal.object_id)
-        # `NotFound` ends the task: a source that has lost the whole bucket must not empty it here.
-        return self._source.listing(stretch, limit=1, digest_only=True).total > 0
+    def _begin_all(self) -> None:
+        goals = sorted(self._goals, key=attrgetter("bucket", "object_id"))
+        for bucket, some in groupby(goals, key=attrgetter("bucket")):
+            for goal, is_at_source in self._asked(bucket, list(some)):
+                self._source.require_going_on()
+                if is_at_source:
+                    self._settled.put((goal, "skipped", None))
+                else:
+                    self._begin(goal)
+                self._begun += 1
+
+    def _asked(self, bucket: BucketName, goals: Sequence[Goal]) -> Iterator[tuple[Goal, bool]]:
+        """Each of `goals`, which are in the order of their keys, and whether the source has that key now.
+
+        By its listing: nothing else tells an object that is not there from one that is damaged. `NotFound` ends the
+        task: a source that has lost the whole bucket must not empty it here.
+        """
+        done, is_dense = "", True
+        while goals:
+            is_wide = is_dense and bool(done)
+            stretch = _wide(bucket, done, goals) if is_wide else _narrow(bucket, goals)
+            listing = self._source.listing(stretch, limit=_NEAR_KEYS)
+            done = listing.last if listing.more else stretch.until
+            there = {entry.object_id for entry in listing.entries}
+            told = [goal for goal in goals if goal.object_id <= done]
+            yield from ((goal, goal.object_id in there) for goal in told)
+            goals = goals[len(told) :]
+            # Where the source has many keys between two of them, they are asked for one by one.
+            is_dense = len(told) > 1 if is_wide else is_dense
 
     def _begin(self, goal: Goal) -> None:
         """Start the deletion, or settle at once that there is none."""
@@ -93,6 +125,16 @@ class RemoveRun:
 
     def _settle(self, goal: Goal, error: ReplicatorError | None) -> None:
         self._settled.put((goal, "deleted" if error is None else "failed", error))
+
+
+def _narrow(bucket: BucketName, goals: Sequence[Goal]) -> Stretch:
+    key = goals[0].object_id
+    return Stretch(bucket=bucket, prefix=key, until=key)
+
+
+def _wide(bucket: BucketName, done: str, goals: Sequence[Goal]) -> Stretch:
+    """All of `goals`, whose keys are behind `done`."""
+    return Stretch(bucket=bucket, after=done, until=goals[-1].object_id)
 
 
 def _result(goal: Goal, outcome: Outcome, error: ReplicatorError | None) -> ObjectResult:

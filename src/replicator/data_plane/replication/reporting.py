@@ -18,6 +18,9 @@ def classify(error: ReplicatorError) -> ErrorClass:
             return "throttled"
         case errors.Unavailable() | errors.QuotaExceeded():
             return "transient"
+        case errors.BrokenPeer():
+            # Something between the nodes may have garbled it; a peer that lies does so in every attempt.
+            return "transient"
         case _ if type(error) is ReplicatorError:
             return "transient"
         case _:

@@ -18,6 +18,7 @@ from replicator.data_plane.replication.messages.requests import FetchAsked
 from replicator.data_plane.replication.pins import Pins
 from replicator.data_plane.replication.ports import Listing, Offer, Removal, Stretch, Wanted
 from replicator.data_plane.replication.proving import prove
+from replicator.data_plane.replication.reliance import Named, Reliance
 from replicator.data_plane.replication.sending import Delta, Lengths, Made, Step, asked_digests, make, steps
 from replicator.data_plane.replication.stretches import cut_stretch
 from replicator.kernel.clock import Clock
@@ -29,6 +30,7 @@ from replicator.kernel.errors import (
     PreconditionFailed,
     ReplicatorError,
     TooLarge,
+    Unavailable,
 )
 from replicator.kernel.names import BucketName, NodeName
 from replicator.wire.replication import OFFERS_BYTES_MAX
@@ -47,6 +49,7 @@ class Serving:
         self.node = node
         self.store = store
         self.pins = Pins(store, clock)
+        self.reliance = Reliance()
         self._delta_turns = threading.BoundedSemaphore(_DELTAS_MAX)
 
     def hello(self) -> NodeName:
@@ -75,6 +78,8 @@ class Serving:
         offers: list[Offer | ReplicatorError] = []
         offered_bytes = 0
         for each in wanted:
+            if each.manifest is not None:
+                self.pins.renew(each.manifest, hold_s)
             if offered_bytes > OFFERS_BYTES_MAX:
                 offers.append(TooLarge("the answer is full: ask for this one again"))
                 continue
@@ -124,14 +129,20 @@ class Serving:
         return [self._prove(each, stopped or threading.Event()) for each in wanted]
 
     def remove(self, removals: Sequence[Removal]) -> list[ReplicatorError | None]:
-        """See `Peer.remove`. What is gone when this returns is gone durably."""
-        waiting = [self._start_removal(each) for each in removals]
-        return [wait() for wait in waiting]
+        """See `Peer.remove`. What is gone when this returns is gone durably.
+
+        A version that this node relies on, because it is being moved here, is `Unavailable` for a removal.
+        """
+        with self.reliance.leaving([_named(each) for each in removals]) as free:
+            waiting = [
+                self._start_removal(each) if _named(each) in free else _refused(each) for each in removals
+            ]
+            return [wait() for wait in waiting]
 
     def _offer(self, wanted: Wanted, hold_s: int) -> Offer:
         bucket = self.store.bucket(wanted.bucket)
         for last in (False, True):
-            version = find_version(self.store, *wanted)
+            version = find_version(self.store, wanted.bucket, wanted.object_id, wanted.version)
             try:
                 manifest = self.pins.pin(version.manifest, hold_s)
             except NotFound:
@@ -166,6 +177,18 @@ class Serving:
         only = Condition(manifests=frozenset({removal.manifest}))
         self.store.delete(removal.bucket, removal.object_id, only, settle, version=removal.version)
         return wait
+
+
+def _named(removal: Removal) -> Named:
+    return Named(removal.bucket, removal.object_id, removal.version)
+
+
+def _refused(removal: Removal) -> Callable[[], ReplicatorError]:
+    return lambda: Unavailable(
+        f"version {removal.version} of '{removal.object_id}' is being moved here: ask again later",
+        object_id=str(removal.object_id),
+        version=str(removal.version),
+    )
 
 
 def _of_removal(removal: Removal, error: ReplicatorError | None) -> ReplicatorError | None:

@@ -14,6 +14,7 @@ from replicator.kernel.names import NodeName
 KIBIBYTE = 1024
 REQUEST_BYTES_MIN = 256 * KIBIBYTE
 REQUEST_BYTES_MAX = 64 * KIBIBYTE * KIBIBYTE
+_REQUEST_BYTES_ALONE = 2 * KIBIBYTE * KIBIBYTE
 _REQUEST_BYTES_FIRST = 4 * KIBIBYTE * KIBIBYTE
 _REQUEST_S = 0.25
 TRIES_MAX = 3
@@ -71,6 +72,7 @@ class Share:
     _failures: int = 0
     _failures_total: int = 0
     _failed_at_s: float = -1.0
+    _silent_s: float = 0.0
 
     @property
     def is_in(self) -> bool:
@@ -95,10 +97,14 @@ class Share:
         return any(ref.digest not in self.lacks and ref.digest not in self.damaged for ref in refs)
 
     def request_bytes(self, queued_bytes: int, streams: int) -> int:
-        """The size of its next request: a quarter of a second of work, less where little is left for all streams."""
+        """The size of its next request: a quarter of a second of work, less where little is left for all streams:
+        of several sources the slow one must not hold up the finish."""
         rate = self.rate_bytes_per_s
         work = _REQUEST_BYTES_FIRST if rate is None else int(rate * _REQUEST_S)
         fair = queued_bytes // (2 * max(1, streams))
+        if streams == self.streams:
+            # Nobody else is held up.
+            fair = max(fair, _REQUEST_BYTES_ALONE)
         return max(REQUEST_BYTES_MIN, min(work, fair, REQUEST_BYTES_MAX))
 
     def is_faster_than(self, other: Share) -> bool:
@@ -124,11 +130,24 @@ class Share:
     def worked(self) -> None:
         """A request ended as it should."""
         self._failures = 0
+        self._silent_s = 0.0
 
     def failed(
-        self, error: ReplicatorError, *, began_s: float, now_s: float, jitter: float, progress: bool
+        self,
+        error: ReplicatorError,
+        *,
+        began_s: float,
+        now_s: float,
+        jitter: float,
+        progress: bool,
+        silence_s: float,
     ) -> None:
-        """A request failed. Streams that fail together with another count once."""
+        """A request failed. Streams that fail together with another count once.
+
+        Args:
+            progress: whether it brought something.
+            silence_s: it is not asked again once requests in a row that brought nothing have taken that long.
+        """
         if not self.is_in:
             return
         if not may_pass(error):
@@ -139,8 +158,11 @@ class Share:
         self._failed_at_s = now_s
         self._failures = 1 if progress else self._failures + 1
         self._failures_total += 1
+        self._silent_s = 0.0 if progress else self._silent_s + now_s - began_s
         asked_s = error.data.get("retry_after_s", 0.0)
-        if self._failures >= TRIES_MAX or self._failures_total >= _FAILURES_MAX or asked_s > PATIENCE_S_MAX:
+        is_lost = self._failures >= TRIES_MAX or self._failures_total >= _FAILURES_MAX
+        is_silent = self._failures > 1 and self._silent_s >= silence_s
+        if is_lost or is_silent or asked_s > PATIENCE_S_MAX:
             self.leave(error)
         else:
             self.resumes_at_s = now_s + asked_s + backoff_s(self._failures, jitter)

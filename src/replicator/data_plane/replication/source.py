@@ -46,9 +46,9 @@ class Source:
         """See `Peer.page`."""
         return self._asking.ask(lambda peer: peer.page(manifest, index))
 
-    def prove(self, wanted: Sequence[Wanted]) -> list[Digest | ReplicatorError]:
+    def prove(self, wanted: Sequence[Wanted], *, size_bytes: int) -> list[Digest | ReplicatorError]:
         """See `Peer.prove`."""
-        return self._asking.ask(lambda peer: peer.prove(wanted))
+        return self._asking.ask(lambda peer: peer.prove(wanted, size_bytes=size_bytes))
 
     def fetch(self, pieces: Sequence[Piece]) -> Iterator[Delivery]:
         """See `Peer.fetch`; compressed, and not asked again."""

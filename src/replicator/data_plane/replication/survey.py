@@ -108,12 +108,16 @@ class SurveyRun:
             is_time_over=lambda: self._engine.clock.monotonic_s() >= until_s,
             result=self._result,
         )
-        for stretched in walk.stretches(progress.position):
+        start = progress.position
+        for stretched in walk.stretches(start):
             self._source.require_going_on()
-            if not report.take(stretched):
+            taken = report.take(stretched)
+            if taken:
+                progress.position = stretched.end
+            # A task gets on at least a little, however slow the first stretch was.
+            if not taken or (stretched.end != start and report.is_over()):
                 self._result.cursor = encode_cursor(self._survey, progress)
                 return
-            progress.position = stretched.end
         if self._survey.roots:
             self._result.source_root = str(progress.source.root())
             self._result.destination_root = str(progress.destination.root())

@@ -30,7 +30,7 @@ class SurveyReport:
     Args:
         progress: where the walk stands; moved on with every batch.
         estimate: None unless it is a dry run.
-        is_time_over: asked after every batch; a dry run goes on all the same.
+        is_time_over: asked by `is_over`.
 
     Attributes:
         result: complete but for the cursor, the roots and the plan.
@@ -70,12 +70,20 @@ class SurveyReport:
             self._deal_with(stretched.bucket, batch)
             last = batch[-1].chosen
             progress.position = progress.position._replace(key=last.object_id, version=last.version)
-            if self._is_over():
+            if self.is_over():
                 return False
             self._source.require_going_on()
         if stretched.unknown is not None:
             self.result.unknown.append(stretched.unknown)
         return True
+
+    def is_over(self) -> bool:
+        """Whether the task has to end here, the result being full or the time over; a dry run goes on."""
+        if self._survey.dry_run:
+            return False
+        found = len(self.result.found)
+        is_full = found > 0 and self._survey.found_max - found < self._findings_per_pair
+        return is_full or self._is_time_over()
 
     def _enter(self, bucket: BucketName) -> None:
         progress = self._progress
@@ -99,13 +107,6 @@ class SurveyReport:
             if size >= size_max:
                 break
         return batch
-
-    def _is_over(self) -> bool:
-        if self._survey.dry_run:
-            return False
-        found = len(self.result.found)
-        is_full = found > 0 and self._survey.found_max - found < self._findings_per_pair
-        return is_full or self._is_time_over()
 
     def _deal_with(self, bucket: BucketName, batch: Sequence[Pair]) -> None:
         if self._survey.roots:

@@ -23,6 +23,8 @@ from replicator.kernel.names import BucketName, NodeName, ObjectId
 from replicator.wire.replication import BUCKETS_MAX
 from replicator.wire.sessions import Survey
 
+BARREN_MAX = 1 << 18
+"""Stretches in a row that a source may have nothing but deleted keys in: a thousand million of them."""
 _NOTHING = Listing((), stretch_digest(()), 0, "", False, Versioning.OFF, NodeName(""))
 
 
@@ -49,6 +51,12 @@ class Stretched(NamedTuple):
     unknown: ObjectId | None = None
 
 
+class _Found(NamedTuple):
+    pairs: Iterable[Pair]
+    last: str
+    more: bool
+
+
 class Walk:
     """Goes through what a survey is about, from a position on.
 
@@ -69,9 +77,11 @@ class Walk:
         self._limit = limit
         # Where the last stretch differed the next probably does: it is listed at once.
         self._agreed = True
+        self._barren = 0
 
     def stretches(self, position: Position) -> Iterator[Stretched]:
         """What follows `position`."""
+        self._barren = position.barren
         if self._survey.object_ids:
             yield from self._ids(position)
             return
@@ -107,9 +117,9 @@ class Walk:
             )
 
     def _bucket(self, bucket: BucketName, start: Position) -> Iterator[Stretched]:
-        after: str | None = start.after
-        while after is not None:
-            found, last = self._stretch(
+        after, more = start.after, True
+        while more:
+            found, last, more = self._stretch(
                 Stretch(
                     bucket=bucket,
                     prefix=self._survey.prefix,
@@ -117,11 +127,14 @@ class Walk:
                     all_versions=self._survey.all_versions,
                 )
             )
-            if last is not None and last <= after:
+            if more and last <= after:
                 raise BrokenPeer("the source lists keys that it was not asked for")
-            end = Position(bucket=bucket, after=last if last is not None else after)
+            after = max(after, last)
+            # Keys that have come since may put the end of a stretch before what is done already.
+            done = start if start.key > after else Position(bucket=bucket)
+            end = done._replace(after=after, barren=self._barren)
             yield Stretched(bucket, self._remaining(found, start), end)
-            after, start = last, end
+            start = end
 
     def _remaining(self, found: Iterable[Pair], start: Position) -> Iterable[Pair]:
         """What has not been dealt with in an earlier task."""
@@ -132,30 +145,36 @@ class Walk:
         done = (start.key, -int.from_bytes(start.version))
         return (pair for pair in found if place_of(pair.chosen) > done)
 
-    def _stretch(self, stretch: Stretch) -> tuple[Iterable[Pair], str | None]:
-        """The pairs of a stretch, and its last key where more follow."""
+    def _stretch(self, stretch: Stretch) -> _Found:
+        """The pairs of a stretch, the last key that it got to, and whether more follow."""
         here = self._own_listing(stretch, self._limit)
         digest_only = self._agreed and here.total > 0
-        there = self._source.listing(stretch, limit=self._limit, digest_only=digest_only)
+        # Where nothing is here, all that is listed is found: no more than the result may hold.
+        limit = self._limit if here.total else min(self._limit, self._survey.found_max)
+        there = self._source.listing(stretch, limit=limit, digest_only=digest_only)
         if there.digest != here.digest and digest_only:
             there = self._source.listing(stretch, limit=self._limit)
+        self._require_fertile(there)
         self._agreed = there.digest == here.digest
         if self._agreed:
-            return (Pair(entry, entry) for entry in here.entries), _common_end(there, here)
+            return _Found((Pair(entry, entry) for entry in here.entries), *_common_end(there, here))
         if self._survey.extras or self._survey.roots:
             return self._side_by_side(there, here)
         return self._looked_up(stretch.bucket, there, here)
 
-    def _side_by_side(self, there: Listing, here: Listing) -> tuple[Iterable[Pair], str | None]:
-        last = _common_end(there, here)
+    def _require_fertile(self, there: Listing) -> None:
+        self._barren = self._barren + 1 if there.more and not there.total else 0
+        if self._barren > BARREN_MAX:
+            raise BrokenPeer("the source lists nothing and says that more follows, again and again")
+
+    def _side_by_side(self, there: Listing, here: Listing) -> _Found:
+        last, more = _common_end(there, here)
         found = pairs(
             _up_to(last, there.entries), _up_to(last, here.entries), all_versions=self._survey.all_versions
         )
-        return found, last
+        return _Found(found, last, more)
 
-    def _looked_up(
-        self, bucket: BucketName, there: Listing, here: Listing
-    ) -> tuple[Iterable[Pair], str | None]:
+    def _looked_up(self, bucket: BucketName, there: Listing, here: Listing) -> _Found:
         """The same for all the source lists: it may have few keys where there are millions here."""
         listed = here.last if here.more else None
         near = _up_to(listed, there.entries)
@@ -165,7 +184,7 @@ class Walk:
             all_versions=self._survey.all_versions,
         )
         far = (Pair(entry, self._own_entry(bucket, entry)) for entry in there.entries[len(near) :])
-        return chain(found, far), there.last if there.more else None
+        return _Found(chain(found, far), there.last, there.more)
 
     def _own_entry(self, bucket: BucketName, entry: Entry) -> Entry | None:
         if self._survey.all_versions:
@@ -184,12 +203,13 @@ class Walk:
             return _NOTHING
 
 
-def _common_end(there: Listing, here: Listing) -> str | None:
-    """The last key that both have got to; None where neither has more.
+def _common_end(there: Listing, here: Listing) -> tuple[str, bool]:
+    """The last key that both have got to, and whether any of them has more.
 
     Equal entries do not make it the same: a side also steps over keys of which it lists nothing.
     """
-    return min((side.last for side in (there, here) if side.more), default=None)
+    ends = [side.last for side in (there, here) if side.more]
+    return (min(ends), True) if ends else (max(there.last, here.last), False)
 
 
 def _up_to(last: str | None, entries: Sequence[Entry]) -> Sequence[Entry]:

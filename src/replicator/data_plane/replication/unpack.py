@@ -69,10 +69,11 @@ class Unpacker:
         unpacked = Unpacked()
         for frame in delivery.frames:
             piece = pieces[frame.piece]
+            if frame.status == FrameStatus.CHUNK:
+                self._take_chunk(frame, piece.chunks[frame.first], unpacked)
+                continue
             refs = piece.chunks[frame.first : frame.first + frame.chunks]
             match frame.status:
-                case FrameStatus.CHUNK:
-                    self._take_chunk(frame, refs[0], unpacked)
                 case FrameStatus.DELTA:
                     self._take_delta(frame, refs, piece.references, unpacked)
                 case FrameStatus.MISSING:

@@ -94,14 +94,16 @@ class Entry(_message.Message):
     def __init__(self, key: _Optional[str] = ..., version: _Optional[bytes] = ..., manifest: _Optional[bytes] = ..., size: _Optional[int] = ...) -> None: ...
 
 class Wanted(_message.Message):
-    __slots__ = ("bucket", "key", "version")
+    __slots__ = ("bucket", "key", "version", "manifest")
     BUCKET_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
     bucket: str
     key: str
     version: bytes
-    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[str] = ..., version: _Optional[bytes] = ...) -> None: ...
+    manifest: bytes
+    def __init__(self, bucket: _Optional[str] = ..., key: _Optional[str] = ..., version: _Optional[bytes] = ..., manifest: _Optional[bytes] = ...) -> None: ...
 
 class OffersRequest(_message.Message):
     __slots__ = ("wanted", "hold_seconds")
@@ -224,12 +226,14 @@ class ProveRequest(_message.Message):
     def __init__(self, wanted: _Optional[_Iterable[_Union[Wanted, _Mapping]]] = ...) -> None: ...
 
 class ProveReply(_message.Message):
-    __slots__ = ("node", "proofs")
+    __slots__ = ("node", "proofs", "alive")
     NODE_FIELD_NUMBER: _ClassVar[int]
     PROOFS_FIELD_NUMBER: _ClassVar[int]
+    ALIVE_FIELD_NUMBER: _ClassVar[int]
     node: str
     proofs: _containers.RepeatedCompositeFieldContainer[Proof]
-    def __init__(self, node: _Optional[str] = ..., proofs: _Optional[_Iterable[_Union[Proof, _Mapping]]] = ...) -> None: ...
+    alive: bool
+    def __init__(self, node: _Optional[str] = ..., proofs: _Optional[_Iterable[_Union[Proof, _Mapping]]] = ..., alive: _Optional[bool] = ...) -> None: ...
 
 class Proof(_message.Message):
     __slots__ = ("manifest", "refused")

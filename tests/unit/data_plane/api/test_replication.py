@@ -18,12 +18,13 @@ from replicator.data_plane.api.stall import Patience
 from replicator.data_plane.objects.blocks import BlockBudget
 from replicator.data_plane.objects.service import ObjectService
 from replicator.data_plane.replication.messages import replies, requests
-from replicator.data_plane.replication.ports import Piece
+from replicator.data_plane.replication.ports import Piece, Stretch
 from replicator.data_plane.replication.rate import Pacer
 from replicator.data_plane.replication.serving import Serving
 from replicator.data_plane.settling import LoopSettler
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import Cancelled, Corrupt, InvalidRequest, NotFound, TooLarge
+from replicator.kernel.names import DEFAULT_BUCKET
 from replicator.testing.clock import FrozenClock
 from replicator.testing.objects import commit, named, new_version, noise, ref_of
 from replicator.testing.peer_source import NODE, SourceStore, wanted
@@ -31,6 +32,7 @@ from replicator.testing.waiting import DEADLINE_S
 from replicator.wire.frames import FRAME_BYTES, Frame, FrameStatus, decode_frame
 from replicator.wire.pb import replication_pb2 as pb
 from replicator.wire.replication import REQUEST_BYTES_MAX
+from replicator.wire.sessions import RateLimits
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +55,7 @@ class CountingPacer(Pacer):
 
     async def take_egress(self, n_bytes: int) -> None:
         self.passed.append(n_bytes)
+        await asyncio.sleep(0)
 
 
 @dataclass
@@ -169,6 +172,32 @@ async def test_every_byte_of_an_answer_waits_for_its_bandwidth(compress: bool) -
         answered = await stage.fetch(piece(CHUNKS), compress=compress)
         assert sum(stage.pacer.passed) == len(answered.body)
         assert max(stage.pacer.passed) <= 2 * MEBIBYTE
+
+
+async def test_an_answer_goes_out_in_parts_that_nobody_takes_for_silence() -> None:
+    async with staged() as stage:
+        stage.pacer.set_limits(RateLimits(egress_bytes_per_s=32 * 1024))
+        for number in range(1000):
+            commit(stage.store, new_version(f"{number}", b"%d" % number))
+        asked = requests.encode_list(Stretch(bucket=DEFAULT_BUCKET), limit=1000, digest_only=False)
+        answered = await stage.ask("/replication/list", asked.SerializeToString())
+        assert len(pb.ListReply.FromString(answered.body).entries) == 1000
+        assert answered.headers[b"content-length"] == b"%d" % len(answered.body)
+        assert sum(stage.pacer.passed) == len(answered.body)
+        assert max(len(part) for part in answered.parts) <= 16 * 1024
+        assert answered.ended
+
+
+async def test_a_client_that_leaves_gets_no_more_of_its_answer() -> None:
+    async with staged() as stage:
+        stage.pacer.set_limits(RateLimits(egress_bytes_per_s=100))
+        for number in range(100):
+            commit(stage.store, new_version(f"{number}", b"%d" % number))
+        asked = requests.encode_list(Stretch(bucket=DEFAULT_BUCKET), limit=100, digest_only=False)
+        stage.gone.set()
+        with pytest.raises(Cancelled):
+            await stage.ask("/replication/list", asked.SerializeToString())
+        assert not stage.answered.ended
 
 
 @pytest.mark.parametrize("compress", [False, True])

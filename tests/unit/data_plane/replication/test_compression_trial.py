@@ -5,11 +5,19 @@ from replicator.data_plane.replication.compression_trial import CompressionTrial
 MB = 1_000_000
 
 
-def run(trial: CompressionTrial, *, plain: float, compressed: float, requests: int) -> list[bool]:
+def run(
+    trial: CompressionTrial, *, plain: float, compressed: float, requests: int, shrinks_to: float = 0.5
+) -> list[bool]:
     chosen = []
     for _ in range(requests):
         chosen.append(trial.choose())
-        trial.came(compressed=chosen[-1], n_bytes=MB, seconds=MB / (compressed if chosen[-1] else plain))
+        came_compressed = chosen[-1]
+        trial.came(
+            compressed=came_compressed,
+            n_bytes=MB,
+            wire_bytes=int(MB * shrinks_to) if came_compressed else MB,
+            seconds=MB / (compressed if came_compressed else plain),
+        )
     return chosen
 
 
@@ -37,5 +45,22 @@ def test_a_later_trial_changes_the_choice() -> None:
 
 def test_an_answer_without_chunks_says_nothing() -> None:
     trial = CompressionTrial(below_bytes_per_s=100 * MB)
-    trial.came(compressed=False, n_bytes=0, seconds=1.0)
+    trial.came(compressed=False, n_bytes=0, wire_bytes=48, seconds=1.0)
     assert trial.choose() is False
+
+
+def test_what_does_not_shrink_is_not_compressed_though_it_came_quicker_by_chance() -> None:
+    chosen = run(
+        CompressionTrial(below_bytes_per_s=100 * MB),
+        plain=5 * MB,
+        compressed=15 * MB,
+        requests=64,
+        shrinks_to=1.0,
+    )
+    assert 1 <= sum(chosen) <= 6
+
+
+def test_while_a_trial_is_under_way_the_other_streams_go_on_as_before() -> None:
+    trial = CompressionTrial(below_bytes_per_s=100 * MB)
+    trial.came(compressed=False, n_bytes=MB, wire_bytes=MB, seconds=1.0)
+    assert [trial.choose() for _ in range(4)] == [True, False, False, False]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from replicator.data_plane.replication import seen
+from replicator.data_plane.replication.ports import Offer, Wanted
 from replicator.data_plane.replication.seen import SeenDigests
+from replicator.data_plane.replication.serving import Serving
 from replicator.kernel.digest import Digest
+from replicator.kernel.errors import BrokenPeer, Corrupt, NotFound, ReplicatorError, TooLarge
+from replicator.kernel.manifest import Manifest
 from replicator.kernel.names import DEFAULT_BUCKET
 from replicator.testing.memory_store import MemoryStore
 from replicator.testing.objects import LongObject, commit, noise, upload
@@ -138,3 +143,73 @@ def test_a_sample_that_cannot_be_had_says_nothing(nodes: TwoNodes) -> None:
     nodes.source._chunks.clear()
     plan = plan_of(nodes)
     assert (plan.bytes_lacking, plan.estimate_bytes_saved) == (1000, 0)
+
+
+class FullAnswers(Serving):
+    """Says that its answers are full, from the first."""
+
+    def offers(self, wanted: Sequence[Wanted], *, hold_s: int) -> list[Offer | ReplicatorError]:
+        return [TooLarge("full") for _ in wanted]
+
+
+def test_a_source_that_never_offers_anything_ends_a_dry_run(
+    nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(nodes.source, "a", b"1")
+    monkeypatch.setattr("replicator.testing.two_nodes.Serving", FullAnswers)
+    with pytest.raises(BrokenPeer):
+        plan_of(nodes)
+
+
+@pytest.mark.parametrize("damage", [Corrupt, NotFound])
+@pytest.mark.parametrize("method", ["manifest", "page"])
+def test_damage_at_the_destination_is_not_laid_on_the_source(
+    nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch, damage: type[ReplicatorError], method: str
+) -> None:
+    long = LongObject()
+    commit(nodes.destination, long.new_version("a", number=long.stage(nodes.destination)))
+    upload(nodes.source, "a", noise(1, 5000))
+
+    def fail(*_: object) -> None:
+        raise damage("damaged here")
+
+    monkeypatch.setattr(nodes.destination, method, fail)
+    result = nodes.survey_task(dry_run=True)
+    assert [found.finding for found in result.found] == ["differs"]
+    assert result.plan is not None
+    assert (result.plan.objects_to_transfer, result.plan.bytes_lacking) == (1, 5000)
+
+
+def test_an_object_that_fails_half_way_counts_for_nothing(
+    nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = LongObject()
+    commit(nodes.source, long.new_version("a", number=long.stage(nodes.source)))
+    put(nodes.source, "b", long.payloads[0], noise(7, 100))
+    page = nodes.source.page
+
+    def first_page_only(manifest: Manifest, index: int) -> bytes:
+        if index > 0:
+            raise NotFound("the page was reclaimed")
+        return page(manifest, index)
+
+    monkeypatch.setattr(nodes.source, "page", first_page_only)
+    plan = plan_of(nodes)
+    assert (plan.objects_to_transfer, plan.bytes_logical) == (1, 101)
+    # What the first page of the other lacked is lacked by this one.
+    assert plan.bytes_lacking == 101
+    assert plan.estimate_bytes_saved is not None
+    assert plan.estimate_bytes_saved <= plan.bytes_lacking
+
+
+@pytest.mark.parametrize("in_memory_max", [0, 1000])
+def test_digests_of_a_round_are_taken_back_together(tmp_path: pathlib.Path, in_memory_max: int) -> None:
+    first, second, third = (Digest.of(b"%d" % number) for number in range(3))
+    with SeenDigests(str(tmp_path), in_memory_max=in_memory_max) as known:
+        assert known.add([first]) == {first}
+        known.begin_round()
+        assert known.add([first, second]) == {second}
+        known.take_back()
+        known.begin_round()
+        assert known.add([first, second, third]) == {second, third}
+        assert known.add([second]) == set()

@@ -13,9 +13,10 @@ import pytest
 
 from replicator.data_plane.replication.fetch_reply import encode_frames
 from replicator.data_plane.replication.grpc_peer import GrpcPeer
+from replicator.data_plane.replication.messages import replies
 from replicator.data_plane.replication.messages.replies import Sent
 from replicator.data_plane.replication.ports import Removal, Stretch
-from replicator.data_plane.replication.rpc_channel import MESSAGE_BYTES_MAX
+from replicator.data_plane.replication.rpc_channel import MESSAGE_BYTES_MAX, RpcChannel
 from replicator.data_plane.replication.rpc_status import details_of, error_of, status_of
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import (
@@ -29,7 +30,7 @@ from replicator.kernel.errors import (
     StoreFailed,
     Unavailable,
 )
-from replicator.kernel.names import DEFAULT_BUCKET, ObjectId
+from replicator.kernel.names import DEFAULT_BUCKET, NodeName, ObjectId
 from replicator.kernel.version import VersionId
 from replicator.runtime.clock import SystemClock
 from replicator.testing.objects import LongObject
@@ -51,7 +52,7 @@ ASKED: dict[str, Callable[[GrpcPeer], object]] = {
     "Offers": lambda peer: peer.offers([wanted("a")], hold_s=1),
     "Page": lambda peer: peer.page(LongObject().manifest, 0),
     "Missing": lambda peer: peer.missing([ONE.digest]),
-    "Prove": lambda peer: peer.prove([wanted("a")]),
+    "Prove": lambda peer: peer.prove([wanted("a")], size_bytes=1),
     "Remove": lambda peer: peer.remove(
         [Removal(DEFAULT_BUCKET, ObjectId("a"), VersionId(bytes(16)), ONE.digest)]
     ),
@@ -90,6 +91,22 @@ def test_a_reply_that_is_none_is_broken(serve: Serve, method: str, reply: bytes)
 def test_a_reply_without_anything_is_broken(serve: Serve, method: str) -> None:
     with pytest.raises(BrokenPeer):
         ASKED[method](serve(b""))
+
+
+@pytest.mark.parametrize(("size_bytes", "hours"), [(1, 20), (2**40, 200)])
+def test_a_proof_may_take_what_its_bytes_need(
+    monkeypatch: pytest.MonkeyPatch, size_bytes: int, hours: int
+) -> None:
+    reply = replies.encode_prove(NodeName("source"), [ONE.digest]).SerializeToString()
+
+    def call(_: RpcChannel, method: str, request: bytes, *, wait_s: float) -> bytes:
+        if wait_s < hours * 3600:
+            raise Unavailable(f"{method} takes longer")
+        return reply
+
+    monkeypatch.setattr(RpcChannel, "call", call)
+    peer = GrpcPeer(f"http://{HOST}:1", timeout_s=1.0, clock=SystemClock())
+    assert peer.prove([wanted("a")], size_bytes=size_bytes) == [ONE.digest]
 
 
 def test_a_reply_that_is_too_long_is_broken(serve: Serve) -> None:

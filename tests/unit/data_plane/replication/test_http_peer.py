@@ -35,7 +35,7 @@ from replicator.testing.lies import Lie, Line, altered, chunked, frame, respond,
 from replicator.testing.lying_source import LyingSource
 from replicator.testing.memory_store import MemoryStore
 from replicator.testing.processes import HOST
-from replicator.testing.waiting import DEADLINE_S
+from replicator.testing.waiting import DEADLINE_S, wait_until
 from replicator.wire.frames import FRAME_BYTES, Codec, FrameStatus
 from replicator.wire.pb import replication_pb2 as pb
 
@@ -138,7 +138,7 @@ def test_everything_else_is_asked_and_answered() -> None:
         assert peer.missing([*digests, Digest.of(b"other")]) == [False, False, False, True]
         assert [entry.object_id for entry in peer.listing(WHOLE, limit=10).entries] == [KEY]
         assert peer.listing(WHOLE, limit=10, digest_only=True).total == 1
-        assert peer.prove([Wanted(DEFAULT_BUCKET, KEY)]) == [pages.digest]
+        assert peer.prove([Wanted(DEFAULT_BUCKET, KEY)], size_bytes=1) == [pages.digest]
         removal = Removal(DEFAULT_BUCKET, KEY, offer.version, pages.digest)
         assert peer.remove([removal]) == [None]
 
@@ -287,11 +287,44 @@ def ask_missing(peer: HttpPeer) -> object:
 
 
 def ask_prove(peer: HttpPeer) -> object:
-    return peer.prove([Wanted(DEFAULT_BUCKET, KEY)])
+    return peer.prove([Wanted(DEFAULT_BUCKET, KEY)], size_bytes=1)
 
 
 def ask_remove(peer: HttpPeer) -> object:
     return peer.remove([Removal(DEFAULT_BUCKET, KEY, VersionId(OBJECT.version), OBJECT.digest)])
+
+
+def proof_after(hours: int, *, size_bytes: int) -> list[Digest | ReplicatorError]:
+    """The answer of a source that is never silent for long, but busy for so many hours."""
+    clock = FrozenClock()
+    head = respond(b"", [("Transfer-Encoding", "chunked")], length=None)
+    alive = b"2\r\n" + pb.ProveReply(alive=True).SerializeToString() + b"\r\n"
+
+    def lie(line: Line) -> None:
+        line.send(head)
+        wait_until(lambda: peer.traffic.received == len(head), "the client waits for the answer")
+        for signs in (1, 2):
+            line.send(alive)
+            come = len(head) + signs * len(alive)
+            wait_until(lambda come=come: peer.traffic.received == come, "the client takes the sign of life")  # type: ignore[misc]
+            clock.now_ms += hours * 3600 * 1000 // 2
+        line.send(alive)
+        line.send(alive + b"%x\r\n%b\r\n0\r\n\r\n" % (len(line.body), line.body))
+
+    with LyingSource() as source, closing(HttpPeer(source.url, timeout_s=DEADLINE_S, clock=clock)) as peer:
+        source.show(KEY, OBJECT, {"prove": lie})
+        return peer.prove([Wanted(DEFAULT_BUCKET, KEY)], size_bytes=size_bytes)
+
+
+@pytest.mark.parametrize(("size_bytes", "hours"), [(1, 20), (2**40, 200)])
+def test_a_proof_may_take_its_turn_and_what_its_bytes_need(size_bytes: int, hours: int) -> None:
+    assert proof_after(hours, size_bytes=size_bytes) == [OBJECT.digest]
+
+
+@pytest.mark.parametrize(("size_bytes", "hours"), [(1, 200), (2**64, 6000)])
+def test_a_proof_does_not_take_for_ever_though_there_are_signs_of_life(size_bytes: int, hours: int) -> None:
+    with pytest.raises(Unavailable):
+        proof_after(hours, size_bytes=size_bytes)
 
 
 GARBAGE: Lie = lambda line: line.send(respond(b"\xff" * 1000))  # noqa: E731

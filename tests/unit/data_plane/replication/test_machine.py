@@ -25,6 +25,7 @@ from replicator.wire.frames import FETCH_CHUNKS_MAX
 
 MEBIBYTE = 1024 * 1024
 CHUNK_BYTES = 64 * 1024
+SILENCE_S = 10.0
 FIRST, SECOND = NodeName("first"), NodeName("second")
 
 
@@ -33,7 +34,7 @@ def refs(count: int, *, length: int = CHUNK_BYTES, seed: str = "") -> list[Chunk
 
 
 def machine_of(*sources: NodeName, in_flight: int = 1 << 40, worth: int = 8 * MEBIBYTE) -> Machine:
-    machine = Machine(in_flight_bytes_max=in_flight, worth_bytes=worth)
+    machine = Machine(in_flight_bytes_max=in_flight, worth_bytes=worth, silence_s=SILENCE_S)
     for source in sources:
         machine.join(source, streams=2)
     return machine
@@ -110,6 +111,16 @@ def test_what_arrives_between_a_look_and_what_follows_is_not_fetched_again() -> 
     assert machine.next(FIRST, 1.0) == Wait()
 
 
+def test_a_length_that_contradicts_what_has_just_arrived_is_refused() -> None:
+    machine = machine_of(FIRST)
+    (ref,) = refs(1)
+    machine.look()
+    machine.add(1, [Piece([ref])])
+    bring(machine, ask(machine))
+    with pytest.raises(BrokenPeer, match="different lengths"):
+        machine.add(2, [Piece([ref._replace(length=1)])])
+
+
 def test_two_lengths_of_one_chunk_are_refused_and_change_nothing() -> None:
     machine = machine_of(FIRST)
     (ref,) = refs(1)
@@ -122,9 +133,10 @@ def test_two_lengths_of_one_chunk_are_refused_and_change_nothing() -> None:
 def test_a_run_with_references_stays_together() -> None:
     machine = machine_of(FIRST)
     before, run, after, old = (refs(2, seed=seed) for seed in ("before", "run", "after", "old"))
-    machine.add(1, [Piece(before), Piece(run, old), Piece(after)])
+    whole = [Piece(before), Piece(run, old), Piece(after)]
+    machine.add(1, whole)
     asked = ask(machine)
-    assert asked.pieces == [Piece(before), Piece(run, old)] or asked.pieces == [Piece(before)]
+    assert asked.pieces == whole[: len(asked.pieces)]
     came = list(asked.pieces)
     bring(machine, asked)
     while isinstance(more := machine.next(FIRST, 1.0), Ask):
@@ -221,6 +233,18 @@ def test_a_source_that_goes_on_failing_is_given_up_with_its_last_error() -> None
     assert machine.next(FIRST, 100.0) == Leave()
     assert machine.settled() == [Settled(1, error)]
     assert machine.left_bytes == 0
+
+
+def test_a_source_whose_silence_lasts_is_given_up_earlier() -> None:
+    machine = machine_of(FIRST)
+    machine.add(1, [Piece(refs(300))])
+    began = ask(machine)
+    machine.kept(began.number, [chunks_of(began)[0].digest])
+    silent = PeerUnreachable("no answer")
+    fail(machine, began, silent, now_s=SILENCE_S, jitter=0.0)
+    assert machine.settled() == []
+    fail(machine, ask(machine, now_s=SILENCE_S), silent, now_s=2 * SILENCE_S)
+    assert machine.settled() == [Settled(1, silent)]
 
 
 def test_progress_forgives_failures_but_not_without_end() -> None:

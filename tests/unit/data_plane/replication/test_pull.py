@@ -5,25 +5,29 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from replicator.data_plane.ports import DeleteMarker, NewVersion, Settle, Store, Version, Versioning
 from replicator.data_plane.replication.goal import VERSION_AHEAD_MS_MAX
 from replicator.data_plane.replication.offering import HOLD_S
-from replicator.data_plane.replication.ports import Delivery, Offer, Peer, Piece, Wanted
+from replicator.data_plane.replication.ports import Delivery, Offer, Peer, Piece, Removal, Wanted
+from replicator.data_plane.replication.reliance import Named
 from replicator.data_plane.replication.serving import Serving
 from replicator.data_plane.storage.record import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import Conflict, Corrupt, NotFound, ReplicatorError, Unavailable
 from replicator.kernel.manifest import PAGE_ENTRIES, Manifest
 from replicator.kernel.names import DEFAULT_BUCKET, BucketName, NodeName, ObjectId
+from replicator.runtime.clock import SystemClock
 from replicator.testing.clock import FrozenClock
 from replicator.testing.memory_peer import MemoryPeer
 from replicator.testing.memory_store import MemoryStore
 from replicator.testing.node_store import StoreFolder
 from replicator.testing.objects import (
     TINY_CHUNKING,
+    LongObject,
     commit,
     history,
     new_version,
@@ -205,7 +209,7 @@ def test_another_manifest_than_was_planned_is_refused() -> None:
     version = commit(source, new_version(KEY, b"x")).version
     item = planned(version).model_copy(update={"manifest": "ab" * 32})
     node = PullingNode(here, {SOURCE: source})
-    assert failure(node.run(node.work([item]))) == ("permanent", "broken-peer")
+    assert failure(node.run(node.work([item]))) == ("transient", "broken-peer")
     assert here.head(DEFAULT_BUCKET, KEY) is None
 
 
@@ -227,6 +231,20 @@ def test_a_chunk_that_is_damaged_here_is_brought_again(tmp_path: Path) -> None:
         assert not here.has_damage
     with folder.opened() as here:
         assert content(here) == b"firstother"
+
+
+@pytest.mark.parametrize("damage", [Corrupt, NotFound])
+def test_an_earlier_version_that_is_damaged_here_keeps_nothing_out(
+    monkeypatch: pytest.MonkeyPatch, damage: type[ReplicatorError]
+) -> None:
+    source, here, long = memory_store(), memory_store("destination"), LongObject()
+    commit(here, long.new_version(KEY, number=long.stage(here)))
+    for payload in (b"old", b"new"):
+        commit(source, new_version(KEY, payload))
+    monkeypatch.setattr(here, "page", Mock(side_effect=damage("a page is damaged here")))
+    _, pulled = pull_into(here, source)
+    assert pulled.only.outcome == "verified"
+    assert content(here) == b"new"
 
 
 def test_a_newer_version_here_is_kept() -> None:
@@ -281,7 +299,7 @@ def test_bytes_that_do_not_hash_to_their_digest_are_not_kept() -> None:
     commit(source, new_version(KEY, b"true"))
     node = PullingNode(here, {SOURCE: source}, **lying_about(SOURCE))  # type: ignore[arg-type]
     pulled = node.pull(KEY)
-    assert failure(pulled) == ("permanent", "broken-peer")
+    assert failure(pulled) == ("transient", "broken-peer")
     assert here.head(DEFAULT_BUCKET, KEY) is None
     assert here.locate([ref_of(b"true").digest]) == [None]
     assert here.holds == []
@@ -303,7 +321,7 @@ def test_a_version_from_the_future_is_refused() -> None:
     commit(source, new_version(KEY, b"x"))
     node = PullingNode(memory_store(), {SOURCE: source}, clock=FrozenClock())
     pulled = node.pull(KEY)
-    assert failure(pulled) == ("permanent", "broken-peer")
+    assert failure(pulled) == ("transient", "broken-peer")
     assert "clocks" in str(pulled.only.error)
 
 
@@ -472,7 +490,10 @@ def test_what_is_offered_is_asked_for_again_while_the_pull_lasts() -> None:
 
     node = PullingNode(here, {SOURCE: source}, make_peer=lambda serving, _: Slow(serving), clock=clock)
     assert node.pull(KEY).only.outcome == "verified"
-    assert asked == [[Wanted(DEFAULT_BUCKET, KEY)], [Wanted(DEFAULT_BUCKET, KEY, version.version)]]
+    assert asked == [
+        [Wanted(DEFAULT_BUCKET, KEY)],
+        [Wanted(DEFAULT_BUCKET, KEY, version.version, version.manifest)],
+    ]
 
 
 def test_an_object_overwritten_during_the_pull_arrives_as_it_was() -> None:
@@ -530,6 +551,35 @@ def test_two_holders_share_the_work_and_nothing_travels_twice() -> None:
     assert first
     assert len(first) + len(second) == len({*first, *second})
     assert pulled.only.bytes_transferred == len(data)
+
+
+def test_every_holder_has_a_stream_however_many_there_are_and_whoever_dies() -> None:
+    source, here = MemoryStore(clock=FrozenClock()), memory_store("destination")
+    data = noise(9, 20_000_000)
+    upload(source, KEY, data)
+    last = "fifth"
+    asked = threading.Event()
+
+    class Dying(MemoryPeer):
+        """All but the last die once that one has been asked."""
+
+        def fetch(self, pieces: Sequence[Piece], *, compress: bool) -> Iterator[Delivery]:
+            assert asked.wait(DEADLINE_S)
+            raise Unavailable("killed")
+
+    class Last(MemoryPeer):
+        def fetch(self, pieces: Sequence[Piece], *, compress: bool) -> Iterator[Delivery]:
+            asked.set()
+            yield from super().fetch(pieces, compress=compress)
+
+    others = ["second", "third", "fourth", last]
+    node = PullingNode(
+        here,
+        {SOURCE: source, **dict.fromkeys(others, source)},
+        make_peer=lambda serving, name: (Last if name == last else Dying)(serving),
+    )
+    assert node.pull(KEY, others=others).only.outcome == "verified"
+    assert content(here) == data
 
 
 def test_others_are_not_asked_for_little() -> None:
@@ -612,6 +662,27 @@ def test_a_move_whose_deletion_failed_is_finished_by_the_next_attempt() -> None:
     assert content(here) == b"moved"
 
 
+def test_a_move_that_is_stopped_before_the_deletion_says_nothing_of_the_object() -> None:
+    source, here = memory_store(), memory_store("destination")
+    moved = commit(source, new_version(KEY, b"moved")).version
+    node = PullingNode(here, {SOURCE: source})
+    work = node.work([planned(moved)], move=True)
+
+    class Stopping(MemoryPeer):
+        def remove(self, removals: object) -> list[ReplicatorError | None]:
+            work.stop()
+            raise Unavailable("the connection was closed")
+
+    node.make_peer = lambda serving, _: Stopping(serving)
+    work = node.work([planned(moved)], move=True)
+    stopped = node.run(work)
+    assert stopped.done.objects == []
+    assert content(here) == b"moved"
+    node.make_peer = lambda serving, _: MemoryPeer(serving)
+    assert node.run(node.work([planned(moved)], move=True)).only.outcome == "skipped"
+    assert gone_at(source, moved)
+
+
 def test_a_move_deletes_nothing_that_is_not_whole_here(tmp_path: Path) -> None:
     source, folder = memory_store(), StoreFolder(tmp_path)
     moved = commit(source, new_version(KEY, b"first", b"other")).version
@@ -627,6 +698,72 @@ def test_a_move_deletes_nothing_that_is_not_whole_here(tmp_path: Path) -> None:
         assert node.run(node.work([planned(moved)], move=True)).only.outcome == "verified"
         assert gone_at(source, moved)
         assert content(here) == b"firstother"
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_versions_that_a_bucket_would_not_keep_are_all_refused(move: bool) -> None:
+    source, here = memory_store(), memory_store("destination")
+    source.set_bucket(DEFAULT_BUCKET, Versioning.ON)
+    versions = [commit(source, new_version(KEY, content)).version for content in (b"old", b"new")]
+    node = PullingNode(here, {SOURCE: source})
+    # Each in a task of its own, as those of an object with many versions are.
+    for version in reversed(versions):
+        pulled = node.run(node.work([planned(version)], move=move, all_versions=True))
+        assert failure(pulled) == ("permanent", "conflict")
+    assert not any(gone_at(source, version) for version in versions)
+    assert here.head(DEFAULT_BUCKET, KEY) is None
+
+
+def test_what_a_newer_version_keeps_out_does_not_travel() -> None:
+    source, here = memory_store(), memory_store("destination")
+    version = commit(source, new_version(KEY, b"older")).version
+    commit(here, new_version(KEY, b"first"))
+    commit(here, new_version(KEY, b"newer"))
+    node = PullingNode(here, {SOURCE: source})
+    assert failure(node.run(node.work([planned(version)]))) == ("permanent", "conflict")
+    assert node.fetched() == []
+
+
+def test_a_planned_version_that_is_here_and_gone_at_the_source_has_been_brought() -> None:
+    source, here = memory_store(), memory_store("destination")
+    version = commit(source, new_version(KEY, b"moved")).version
+    node, _ = pull_into(here, source)
+    Serving(source, node=NodeName(SOURCE), clock=SystemClock()).remove(
+        [Removal(DEFAULT_BUCKET, KEY, version.version, version.manifest)]
+    )
+    assert node.run(node.work([planned(version)])).only.outcome == "skipped"
+
+
+def test_two_moves_in_opposite_directions_leave_a_copy() -> None:
+    source, here = memory_store(), memory_store("destination")
+    moved = commit(source, new_version(KEY, b"moved")).version
+    pull_into(here, source)
+    opposite = Serving(here, node=NodeName("destination"), clock=SystemClock())
+    answers: list[ReplicatorError | None] = []
+
+    class Asked(MemoryPeer):
+        """While this node has the source delete its copy, the source has this one asked to delete its own."""
+
+        def remove(self, removals: Sequence[Removal]) -> list[ReplicatorError | None]:
+            answers.extend(opposite.remove(removals))
+            return super().remove(removals)
+
+    node = PullingNode(here, {SOURCE: source}, make_peer=lambda serving, _: Asked(serving))
+    opposite.reliance = node.engine.reliance
+    assert node.run(node.work([planned(moved)], move=True)).only.outcome == "skipped"
+    assert [type(answer) for answer in answers] == [Unavailable]
+    assert content(here) == b"moved"
+    assert gone_at(source, moved)
+
+
+def test_what_is_being_removed_here_cannot_be_relied_on() -> None:
+    source, here = memory_store(), memory_store("destination")
+    moved = commit(source, new_version(KEY, b"moved")).version
+    node = PullingNode(here, {SOURCE: source})
+    named = Named(moved.bucket, moved.object_id, moved.version)
+    with node.engine.reliance.leaving([named]):
+        assert failure(node.run(node.work([planned(moved)], move=True))) == ("transient", "unavailable")
+    assert not gone_at(source, moved)
 
 
 def test_a_move_deletes_nothing_at_another_node() -> None:

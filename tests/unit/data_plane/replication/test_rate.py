@@ -68,6 +68,15 @@ class Stage:
         wait_until(lambda: taken.done() or self.time.waiting > before, "the thread takes or waits")
         return taken
 
+    def give(self, n_bytes: int, *, gone: threading.Event | None = None) -> Future[None]:
+        """Pay for an answer in a thread; returns once it waits or may go."""
+        before = self.time.waiting
+        paid = self.threads.submit(
+            self.pacer.take_egress_blocking, n_bytes, gone=self.cancelled if gone is None else gone
+        )
+        wait_until(lambda: paid.done() or self.time.waiting > before, "the answer may go or waits")
+        return paid
+
     def _take(self, n_bytes: int, name: str, source: NodeName, job: int) -> None:
         self.pacer.take(n_bytes, source=source, job=job, cancelled=self.cancelled)
         self.order.append(name)
@@ -179,13 +188,33 @@ def test_a_wait_ends_soon_after_the_event_is_set_with_nobody_to_notify() -> None
 
 def test_egress_is_one_limit_for_threads_and_for_the_event_loop(stage: Stage) -> None:
     stage.pacer.set_limits(RateLimits(egress_bytes_per_s=KIB, ingress_bytes_per_s=1 << 40))
-    stage.pacer.take_egress_blocking(10 * KIB)
+    asyncio.run(stage.pacer.take_egress(10 * KIB))
     asyncio.run(stage.pacer.take_egress(KIB))
     assert stage.time.now_s == pytest.approx(10.0, abs=0.1)
-    waiting = stage.threads.submit(stage.pacer.take_egress_blocking, KIB)
-    wait_until(lambda: stage.time.waiting == 1, "the thread waits")
+    waiting = stage.give(1)
     stage.time.pass_by(1.1)
     waiting.result(DEADLINE_S)
+
+
+def test_answers_that_nobody_waits_for_leave_the_bytes_and_their_threads_to_others(stage: Stage) -> None:
+    stage.pacer.set_limits(RateLimits(egress_bytes_per_s=KIB))
+    left = [stage.give(3600 * KIB) for _ in range(7)]
+    other = stage.give(1, gone=threading.Event())
+    stage.cancelled.set()
+    stage.time.pass_by(5.0)
+    for each in left:
+        with pytest.raises(Cancelled):
+            each.result(DEADLINE_S)
+    other.result(DEADLINE_S)
+
+
+def test_a_short_answer_does_not_wait_for_the_end_of_a_long_one(stage: Stage) -> None:
+    stage.pacer.set_limits(RateLimits(egress_bytes_per_s=KIB))
+    stage.give(3600 * KIB)
+    short = stage.give(1)
+    stage.time.pass_by(1.1)
+    short.result(DEADLINE_S)
+    stage.cancelled.set()
 
 
 async def _take_and_give_up(pacer: Pacer) -> None:
@@ -196,7 +225,7 @@ async def _take_and_give_up(pacer: Pacer) -> None:
 
 def test_an_answer_that_is_given_up_leaves_the_bytes_to_others(stage: Stage) -> None:
     stage.pacer.set_limits(RateLimits(egress_bytes_per_s=KIB))
-    stage.pacer.take_egress_blocking(KIB)
+    asyncio.run(stage.pacer.take_egress(KIB))
     with pytest.raises(TimeoutError):
         asyncio.run(_take_and_give_up(stage.pacer))
     asyncio.run(stage.pacer.take_egress(1))

@@ -47,6 +47,7 @@ def test_damage_is_found_where_it_is(nodes: TwoNodes) -> None:
     }
     assert (result.compared, result.unchanged) == (6, 3)
     assert result.source_root == result.destination_root
+    assert sum(peer.proven_bytes for peer in nodes.peers) == 6 * 150
 
 
 @pytest.mark.parametrize("found_max", [1, 2, 5])

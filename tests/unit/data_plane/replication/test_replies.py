@@ -10,7 +10,7 @@ from replicator.data_plane.replication.messages.refusals import decode_refusal, 
 from replicator.data_plane.replication.ports import Entry, Listing, Offer, Stretch, Wanted
 from replicator.kernel import errors
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import BrokenPeer, Corrupt, NotFound, ReplicatorError
+from replicator.kernel.errors import BrokenPeer, Corrupt, NotFound, ReplicatorError, TooLarge
 from replicator.kernel.manifest import PAGE_BYTES_MAX
 from replicator.kernel.merkle import encode_entry, stretch_digest
 from replicator.kernel.names import DEFAULT_BUCKET, NodeName, ObjectId
@@ -139,6 +139,11 @@ def test_offers_arrive_as_they_were_sent_refusals_included() -> None:
     assert str(second) == "there is no 'b'"
 
 
+def test_what_does_not_fit_is_said_of_all_but_the_first() -> None:
+    told = replies.decode_offers(replies.encode_offers(NODE, [OFFER, TooLarge("full")]), WANTED)
+    assert [type(each) for each in told] == [Offer, TooLarge]
+
+
 def offered(**changes: bytes | str) -> pb.OffersReply:
     reply = replies.encode_offers(NODE, [OFFER, OFFER])
     for name, value in changes.items():
@@ -159,6 +164,7 @@ def offered(**changes: bytes | str) -> pb.OffersReply:
         pytest.param(offered(versioning=""), id="no versioning"),
         pytest.param(pb.OffersReply(node="source", offers=[pb.Offer(), pb.Offer()]), id="nothing"),
         pytest.param(replies.encode_offers(NodeName("a b"), [OFFER, OFFER]), id="no node"),
+        pytest.param(replies.encode_offers(NODE, [TooLarge("full"), OFFER]), id="too full for the first"),
     ],
 )
 def test_offers_that_do_not_fit_are_the_peers_fault(reply: pb.OffersReply) -> None:

@@ -31,7 +31,7 @@ from replicator.kernel.errors import (
         (NotFound("x"), "permanent"),
         (Conflict("x"), "permanent"),
         (Corrupt("x"), "permanent"),
-        (BrokenPeer("x"), "permanent"),
+        (BrokenPeer("x"), "transient"),
     ],
 )
 def test_every_error_has_a_class(error: ReplicatorError, expected: str) -> None:

@@ -34,7 +34,11 @@ from replicator.wire.replication import (
 VERSION = VersionId(bytes(range(16)))
 ONE = Digest.of(b"one")
 KEY = ObjectId("a/é")
-WANTED = [Wanted(DEFAULT_BUCKET, KEY), Wanted(DEFAULT_BUCKET, KEY, VERSION)]
+WANTED = [
+    Wanted(DEFAULT_BUCKET, KEY),
+    Wanted(DEFAULT_BUCKET, KEY, VERSION),
+    Wanted(DEFAULT_BUCKET, KEY, VERSION, Digest.of(b"offered")),
+]
 
 
 def test_a_stretch_arrives_as_it_was_sent() -> None:
@@ -67,7 +71,7 @@ def test_pieces_arrive_without_lengths() -> None:
 
 
 def test_the_longest_requests_fit_the_bound() -> None:
-    longest = Wanted(DEFAULT_BUCKET, ObjectId("x" * 1024), VERSION)
+    longest = Wanted(DEFAULT_BUCKET, ObjectId("x" * 1024), VERSION, Digest.of(b"offered"))
     assert requests.encode_offers([longest] * WANTED_MAX, hold_s=1).ByteSize() <= REQUEST_BYTES_MAX
     ref = ref_of(b"one")
     single = [Piece([ref], [ref] * (REFERENCES_MAX // FETCH_CHUNKS_MAX))] * FETCH_CHUNKS_MAX
@@ -101,6 +105,7 @@ def test_a_stretch_out_of_bounds_is_refused(request_: pb.ListRequest) -> None:
         [pb.Wanted(bucket="default", key="a/../b")],
         [pb.Wanted(bucket="default", key="x" * 1025)],
         [pb.Wanted(bucket="default", key="a", version=bytes(15))],
+        [pb.Wanted(bucket="default", key="a", manifest=bytes(31))],
     ],
 )
 def test_wanted_versions_out_of_bounds_are_refused(wanted: list[pb.Wanted]) -> None:

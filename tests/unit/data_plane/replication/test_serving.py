@@ -87,6 +87,39 @@ def test_what_was_offered_is_served_though_the_object_changes(source: Source, ch
         source.store.manifest(manifest.digest)
 
 
+def test_what_was_offered_stays_for_as_long_as_it_is_renewed(source: Source) -> None:
+    version = commit(source.store, new_version("a", *OLD)).version
+    manifest = source.offered()
+    commit(source.store, new_version("a", *NEW))
+    renewal = [Wanted(DEFAULT_BUCKET, version.object_id, version.version, manifest.digest)]
+    for _ in range(10):
+        source.pass_time(HOLD_S - 1)
+        source.serving.offers(renewal, hold_s=HOLD_S)
+    source.reclaim()
+    assert source.fetched(manifest) == b"".join(OLD)
+    source.pass_time(HOLD_S + 2 * SLOT_S)
+    assert [type(answer) for answer in source.serving.offers(renewal, hold_s=HOLD_S)] == [NotFound]
+    source.reclaim()
+    with pytest.raises(NotFound):
+        source.store.manifest(manifest.digest)
+
+
+def test_a_renewal_is_of_all_though_not_all_fit_the_answer(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [commit(source.store, new_version(name, name.encode())).version for name in "abc"]
+    wanted = [Wanted(DEFAULT_BUCKET, each.object_id, each.version, each.manifest) for each in made]
+    source.serving.offers(wanted, hold_s=HOLD_S)
+    monkeypatch.setattr("replicator.data_plane.replication.serving.OFFERS_BYTES_MAX", 1)
+    source.pass_time(HOLD_S - 1)
+    source.serving.offers(wanted, hold_s=HOLD_S)
+    source.pass_time(HOLD_S - 1)
+    for each in made:
+        delete(source.store, each.object_id)
+    source.reclaim()
+    assert [source.store.manifest(each.manifest).digest for each in made] == [each.manifest for each in made]
+
+
 def test_a_long_object_is_served_page_by_page_after_it_was_overwritten(source: Source) -> None:
     long = LongObject()
     commit(source.store, long.new_version("a", number=long.stage(source.store)))

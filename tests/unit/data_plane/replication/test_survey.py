@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import Field
 
 from replicator.data_plane.ports import Versioning
+from replicator.data_plane.replication.cursor import Position, Progress, decode_cursor, encode_cursor
+from replicator.data_plane.replication.ports import Listing, Stretch
+from replicator.data_plane.replication.serving import Serving
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import Cancelled, Conflict, InvalidRequest, NotFound
+from replicator.kernel.errors import BrokenPeer, Cancelled, Conflict, InvalidRequest, NotFound
 from replicator.kernel.merkle import Frontier, encode_bucket, encode_entry
 from replicator.kernel.names import DEFAULT_BUCKET, BucketName, NodeName
-from replicator.testing.objects import delete
+from replicator.testing.objects import contents, delete
 from replicator.testing.two_nodes import TwoNodes, object_version, put
 from replicator.wire.sessions import Filter, Survey, SurveyResult
 
@@ -121,6 +125,25 @@ def test_a_filter_asks_the_version_of_the_source(nodes: TwoNodes) -> None:
     assert findings(nodes.survey(filter=large, extras=True)) == {"grew": "differs", "gone-long": "extra"}
 
 
+def test_what_a_filter_excludes_by_its_key_is_no_extra_in_any_bucket(nodes: TwoNodes) -> None:
+    nodes.destination.set_bucket(BucketName("own"), Versioning.OFF)
+    put(nodes.destination, "gone", b"1", bucket=BucketName("own"))
+    for bucket in (DEFAULT_BUCKET, MEDIA):
+        for store in (nodes.source, nodes.destination):
+            store.set_bucket(bucket, Versioning.OFF)
+        put(nodes.source, "both.jpg", b"1", bucket=bucket)
+        for object_id in ("both.jpg", "gone.jpg", "gone.txt", "keep/gone.jpg"):
+            put(nodes.destination, object_id, b"1", bucket=bucket)
+    asked = nodes.survey(
+        bucket=None, extras=True, filter=Filter(include=["**/*.jpg"], exclude=["keep/**", "both.jpg"])
+    )
+    found = [(each.bucket, each.object_id, each.finding) for each in asked.found]
+    assert found == [("default", "gone.jpg", "extra"), ("media", "gone.jpg", "extra")]
+    assert [result.outcome for result in nodes.remove(asked.found)] == ["deleted", "deleted"]
+    for bucket in (DEFAULT_BUCKET, MEDIA):
+        assert contents(nodes.destination, bucket).keys() == {"both.jpg", "gone.txt", "keep/gone.jpg"}
+
+
 def test_globs_choose_keys(nodes: TwoNodes) -> None:
     for object_id in ("a.jpg", "x/b.jpg", "x/c.txt", "x/y/d.jpg"):
         put(nodes.source, object_id, b"1")
@@ -195,6 +218,45 @@ def test_a_task_ends_in_time_and_the_next_goes_on(nodes: TwoNodes) -> None:
     assert nodes.survey().compared == 600
 
 
+@pytest.mark.parametrize("task_s", [0, 10])
+def test_a_task_in_which_nothing_is_meant_ends_in_time_too(nodes: TwoNodes, task_s: int) -> None:
+    for number in range(30):
+        put_both(nodes, f"{number:03}", b"1")
+    put(nodes.source, "030", b"large")
+    nodes.task_s, nodes.stretch_keys = task_s, 10
+    asked: dict[str, Any] = {"filter": Filter(size_bytes_min=2), "bucket": None, "roots": True}
+    first = nodes.survey_task(**asked)
+    assert (first.cursor is None) == (task_s > 0)
+    assert len(first.found) == (task_s > 0)
+    whole = nodes.survey(**asked)
+    assert (findings(whole), whole.compared) == ({"030": "absent"}, 1)
+
+
+@pytest.mark.parametrize("asked", [{}, {"object_ids": ["a", "b", "nowhere"]}, {"bucket": None}])
+def test_every_task_gets_on_however_little_time_it_has(nodes: TwoNodes, asked: dict[str, Any]) -> None:
+    for name in ("empty", "none"):
+        nodes.source.set_bucket(BucketName(name), Versioning.OFF)
+    for object_id in ("a", "b", "c"):
+        put(nodes.source, object_id, b"1")
+    nodes.task_s, nodes.stretch_keys = 0, 1
+    result = nodes.survey(extras=True, **asked)
+    assert findings(result).items() >= {"a": "absent", "b": "absent"}.items()
+    assert len(result.found) == len(findings(result)) == result.compared
+    assert result.unknown == (["nowhere"] if "object_ids" in asked else [])
+
+
+def test_keys_that_come_before_the_cursor_bring_nothing_back(nodes: TwoNodes) -> None:
+    for object_id in ("b", "c", "d"):
+        put(nodes.source, object_id, b"1")
+    nodes.stretch_keys = 3
+    first = nodes.survey_task(found_max=2)
+    assert list(findings(first)) == ["b", "c"]
+    for object_id in ("a1", "a2", "a3"):
+        put(nodes.source, object_id, b"1")
+    nodes.stretch_keys = 1
+    assert list(findings(nodes.survey_task(cursor=first.cursor))) == ["d"]
+
+
 def test_ages_are_as_they_were_when_the_survey_began(nodes: TwoNodes) -> None:
     clock = nodes.clock
     clock.now_ms = object_version(100).wall_ms  # type: ignore[attr-defined]
@@ -228,6 +290,25 @@ def test_a_cursor_of_another_survey_is_refused(nodes: TwoNodes) -> None:
     altered = cursor[:20] + ("A" if cursor[20] != "A" else "B") + cursor[21:]
     with pytest.raises(InvalidRequest, match="cursor"):
         nodes.survey_task(cursor=altered)
+
+
+def test_a_cursor_outlives_releases_in_which_more_can_be_asked_for() -> None:
+    class LaterFilter(Filter):
+        later: list[str] = Field(default_factory=list)
+
+    class LaterSurvey(Survey):
+        earliest: int | None = None
+        filter: Filter = LaterFilter()
+
+    asked: dict[str, Any] = {"bucket": "media", "extras": True, "prefix": "a"}
+    chosen = {"size_bytes_max": 7, "exclude": ["b"]}
+    now = Survey(filter=Filter(**chosen), **asked)
+    later = LaterSurvey(filter=LaterFilter(**chosen), **asked)
+    progress = Progress(5, Position(bucket=MEDIA, after="k", barren=3))
+    assert decode_cursor(later, encode_cursor(now, progress)).position == progress.position
+    assert decode_cursor(Survey(), encode_cursor(LaterSurvey(), progress)).position == progress.position
+    with pytest.raises(InvalidRequest, match="cursor"):
+        decode_cursor(later.model_copy(update={"earliest": 1}), encode_cursor(now, progress))
 
 
 @pytest.mark.parametrize("found_max", [1, 1000])
@@ -310,3 +391,26 @@ def test_nothing_hides_behind_keys_of_which_only_markers_are_left(nodes: TwoNode
     put(nodes.source, "c", b"1", bucket=MEDIA)
     # Both list the same of their first two keys, but do not get equally far with them.
     assert findings(nodes.survey(bucket=MEDIA, all_versions=True)) == {"c": "absent"}
+
+
+class Endless(Serving):
+    """Has nothing, and says every time that more follows."""
+
+    def listing(self, stretch: Stretch, *, limit: int, digest_only: bool = False) -> Listing:
+        honest = super().listing(stretch, limit=limit, digest_only=digest_only)
+        return honest._replace(last=f"{int(stretch.after or 0) + 1:09}", more=True)
+
+
+@pytest.mark.parametrize("task_s", [0, 10])
+def test_a_source_that_goes_on_with_nothing_is_not_followed_for_ever(
+    nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch, task_s: int
+) -> None:
+    own = Serving(nodes.destination, node=NodeName("node2"), clock=nodes.clock)
+    monkeypatch.setattr(
+        "replicator.testing.two_nodes.Serving",
+        lambda store, **named: own if store is nodes.destination else Endless(store, **named),
+    )
+    monkeypatch.setattr("replicator.data_plane.replication.survey_walk.BARREN_MAX", 20)
+    nodes.task_s = task_s
+    with pytest.raises(BrokenPeer, match="again and again"):
+        nodes.survey()

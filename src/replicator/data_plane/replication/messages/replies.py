@@ -13,7 +13,7 @@ from replicator.data_plane.replication.messages.fields import from_server
 from replicator.data_plane.replication.messages.refusals import decode_refusal, encode_refusal
 from replicator.data_plane.replication.ports import Entry, Listing, Offer, Stretch, Wanted
 from replicator.kernel.digest import Digest
-from replicator.kernel.errors import BrokenPeer, InvalidRequest, ReplicatorError
+from replicator.kernel.errors import BrokenPeer, InvalidRequest, ReplicatorError, TooLarge
 from replicator.kernel.manifest import PAGE_BYTES_MAX, decode_manifest
 from replicator.kernel.merkle import encode_entry, stretch_digest
 from replicator.kernel.names import BucketName, ContentType, NodeName, ObjectId
@@ -108,7 +108,10 @@ def decode_offers(reply: pb.OffersReply, wanted: Sequence[Wanted]) -> list[Offer
     with from_server("offers"):
         _require_one_each(len(reply.offers), len(wanted))
         node = NodeName.parse(reply.node)
-        return [_decode_offer(each, asked, node) for each, asked in zip(reply.offers, wanted, strict=True)]
+        offers = [_decode_offer(each, asked, node) for each, asked in zip(reply.offers, wanted, strict=True)]
+        # Whoever asks again for what did not fit must get on.
+        _require(not isinstance(offers[0], TooLarge), "not even the first version fits into it")
+        return offers
 
 
 def encode_page(page: bytes) -> pb.PageReply:

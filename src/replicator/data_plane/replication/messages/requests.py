@@ -197,7 +197,12 @@ def decode_remove(request: pb.RemoveRequest) -> list[Removal]:
 
 
 def _encode_wanted(wanted: Wanted) -> pb.Wanted:
-    return pb.Wanted(bucket=wanted.bucket, key=wanted.object_id, version=wanted.version or b"")
+    return pb.Wanted(
+        bucket=wanted.bucket,
+        key=wanted.object_id,
+        version=wanted.version or b"",
+        manifest=wanted.manifest or b"",
+    )
 
 
 def _decode_wanted(wanted: Sequence[pb.Wanted]) -> list[Wanted]:
@@ -207,6 +212,7 @@ def _decode_wanted(wanted: Sequence[pb.Wanted]) -> list[Wanted]:
             BucketName.parse(each.bucket),
             ObjectId.parse(each.key),
             VersionId(each.version) if each.version else None,
+            Digest(each.manifest) if each.manifest else None,
         )
         for each in wanted
     ]
