@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from replicator.data_plane.ports import Store
+from replicator.data_plane.replication.in_flight import InFlight
 from replicator.data_plane.replication.links import Links
 from replicator.data_plane.replication.ports import OpenPeer
 from replicator.data_plane.replication.rate import Pacer
@@ -24,12 +25,14 @@ class PullBounds:
         streams_max: over all its sources; each has one at least.
         bytes_in_flight_max: bytes asked for that have not arrived.
         silence_s: how long tries in a row may last of which nothing comes; then the source is not asked again.
+        patience_s: how long a pull that has nothing else to do waits for others of which nothing comes.
     """
 
     streams_per_source: int = 2
     streams_max: int = 6
     bytes_in_flight_max: int = 256 * MEBIBYTE
     silence_s: float = 10.0
+    patience_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,4 +46,5 @@ class Engine:
     clock: Clock
     rng: random.Random
     reliance: Reliance = field(default_factory=Reliance)
+    in_flight: InFlight = field(default_factory=InFlight)
     bounds: PullBounds = field(default_factory=PullBounds)

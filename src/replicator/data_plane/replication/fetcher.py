@@ -17,6 +17,7 @@ from typing import Self
 
 from replicator.data_plane.ports import Hold
 from replicator.data_plane.replication.engine import MEBIBYTE, Engine
+from replicator.data_plane.replication.in_flight import Claimant
 from replicator.data_plane.replication.machine import Ask, Leave, Machine, Settled, Wait
 from replicator.data_plane.replication.ports import Delivery, Peer, Piece
 from replicator.data_plane.replication.runs import Part
@@ -79,6 +80,10 @@ class Fetcher:
         self._settled: list[Settled] = []
         self._unsynced_bytes = 0
         self._closed = False
+        self._is_woken = False
+        self.claimant = Claimant(
+            source=NodeName(source.node), job=job, is_limited=engine.pacer.is_limited, wake=self._wake
+        )
         for other in self._others:
             self._machine.enlist(other)
 
@@ -93,6 +98,7 @@ class Fetcher:
             self._machine.abort(Cancelled("the pull has ended"))
             self._changed.notify_all()
         self.stop()
+        self._engine.in_flight.leave(self.claimant)
         for thread in self._threads:
             thread.join()
 
@@ -134,11 +140,16 @@ class Fetcher:
     def settled(self, timeout_s: float) -> list[Settled]:
         """Owners that were settled since the last call; waits for one, at most `timeout_s`.
 
+        It may be none where another pull has released what this one was refused.
+
         Raises:
             Cancelled: the pull was stopped.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._settled or self._cancelled.is_set(), timeout_s)
+            self._changed.wait_for(
+                lambda: self._settled or self._is_woken or self._cancelled.is_set(), timeout_s
+            )
+            self._is_woken = False
             if self._cancelled.is_set():
                 raise Cancelled("the pull was stopped")
             settled, self._settled = self._settled, []
@@ -151,6 +162,11 @@ class Fetcher:
             self._changed.notify_all()
         for peer in peers:
             peer.close()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify_all()
 
     def _join(self, source: NodeName, lacks: Sequence[Digest] = ()) -> None:
         """Let a source deliver; under the lock."""
@@ -337,6 +353,7 @@ class Fetcher:
         n_bytes = sum(len(memoryview(payload)) for _, payload in unpacked.chunks)
         if unpacked.chunks:
             self._guarded(lambda: self._engine.store.add(unpacked.chunks, self._hold))
+            self._engine.in_flight.release(self.claimant, [digest for digest, _ in unpacked.chunks])
         with self._changed:
             if self._worth is not None:
                 self._worth.note(pieces, delivery)

@@ -115,7 +115,7 @@ class Pull:
         self._prepare_buckets()
         self._share(hold)
         gathering = Gathering(
-            self._store,
+            self._engine,
             hold,
             fetcher,
             renew=lambda: self._offering.renew_if_due(self._goals),

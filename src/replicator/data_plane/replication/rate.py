@@ -137,6 +137,11 @@ class Pacer:
                 # Whoever sets the event cannot notify.
                 self._wait(self._changed, min(wait_s, _LOOK_S))
 
+    def is_limited(self, source: NodeName | None, job: int | None) -> bool:
+        """Whether what comes from `source`, or for `job`, has a limit of its own."""
+        with self._changed:
+            return job in self._jobs or source in self._links
+
     def egress_part_bytes(self, most: int) -> int:
         """How much to send in one go, at most `most`: half a second's worth, so that nobody takes the wait for silence."""
         with self._changed:
