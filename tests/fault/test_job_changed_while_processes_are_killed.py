@@ -2,6 +2,7 @@
 
 import random
 
+import httpx
 import pytest
 
 from replicator.testing.cluster import wire_bytes_max
@@ -51,7 +52,10 @@ def test_paused_it_stays_paused_and_resumed_it_goes_on(mesh: Mesh, seed: int, vi
     assert mesh.job(job).status == "paused"
     if victim != "control plane":
         assert mesh.read("b", object_id) is None
-    mesh.order(job, "resume").raise_for_status()
+    resumed = mesh.order(job, "resume")
+    # A destination that had not heard of the pause may have finished the job by now.
+    over = victim == "control plane" and resumed.status_code == httpx.codes.CONFLICT
+    assert over or resumed.is_success
     ended = mesh.ended(job)
     (row,) = require_accounts(mesh, ended)
     assert row.outcome in ("verified", "skipped")

@@ -224,6 +224,9 @@ async def test_a_source_that_has_nothing_empties_no_mirror(
     assert tasks == []
     assert (await plane.job()).status == "failed"
     assert {row.error and row.error.code for row in await plane.objects()} == {"source-empty"}
+    error = (await plane.job()).error
+    assert error is not None
+    assert error.code == "source-empty"
 
 
 async def test_a_mirror_without_delete_leaves_extras(plane: ControlPlaneUnderTest) -> None:

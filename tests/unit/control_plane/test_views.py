@@ -22,13 +22,13 @@ CONNECTED = nodes.connect(NODE, name=DST, session_id="s", base_url="http://b", n
     [
         (JobState.QUEUED, None, "its turn to be planned"),
         (JobState.PLANNING, None, "its turn to be planned"),
-        (JobState.PLANNING, task_in(TaskState.READY, kind=TaskKind.SURVEY), "node2 to have room"),
+        (JobState.PLANNING, task_in(TaskState.READY, kind=TaskKind.SURVEY), "node2 to take it"),
         (JobState.PAUSED, None, "somebody to resume it"),
         (JobState.RUNNING, None, "its turn to be planned"),
         (JobState.CANCELLING, None, None),
         (JobState.RUNNING, task_in(TaskState.LEASED, stop_asked=True), "node2 to stop"),
         (JobState.RUNNING, task_in(TaskState.LEASED), None),
-        (JobState.RUNNING, task_in(TaskState.READY), "node2 to have room"),
+        (JobState.RUNNING, task_in(TaskState.READY), "node2 to take it"),
         (JobState.RUNNING, task_in(TaskState.HELD), "somebody to resume it"),
         (JobState.CANCELLING, task_in(TaskState.CANCELLING), "node2 to stop"),
         (

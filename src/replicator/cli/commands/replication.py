@@ -124,7 +124,9 @@ def mirror(
     delete: Annotated[bool, typer.Option("--delete", help="Delete at DST what SRC does not have.")] = False,
     deletes_max: Annotated[
         int,
-        typer.Option("--max-deletes", min=0, help="If more would have to go, none goes and the job fails."),
+        typer.Option(
+            "--max-deletes", min=0, help="If more would have to go, none goes, and the job says so."
+        ),
     ] = 1000,
     allow_empty_source: Annotated[
         bool, typer.Option("--allow-empty-source", help="Delete also where SRC has nothing of it at all.")

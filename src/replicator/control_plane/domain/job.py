@@ -145,8 +145,10 @@ def assigned(job: Job, task: Task, rows: Sequence[ObjectRow], *, now_ms: int) ->
 
 
 def closed(job: Job, rows: Sequence[ObjectRow], *, now_ms: int) -> Job:
-    """`rows`, which no task was made for, have settled."""
-    return settle(_with(_settled(job, rows), _without(job.planning, rows), now_ms), now_ms=now_ms)
+    """`rows`, which no task was made for, have settled; the job says why, where they failed."""
+    error = next((row.error for row in rows if row.outcome is Outcome.FAILED), None)
+    job = replace(_settled(job, rows), error=error or job.error)
+    return settle(_with(job, _without(job.planning, rows), now_ms), now_ms=now_ms)
 
 
 def reopened(job: Job, before: Sequence[ObjectRow], *, until_row: int, now_ms: int) -> Job:

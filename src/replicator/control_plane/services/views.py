@@ -100,7 +100,7 @@ def _task_waits_for(task: Task, nodes: Mapping[NodeName, Node], *, now_ms: int) 
         case TaskState.SCHEDULED:
             return _scheduled_waits_for(task, nodes, now_ms=now_ms)
         case TaskState.READY:
-            return f"{task.dst_node} to {'have room' if _is_connected(task.dst_node, nodes) else 'connect'}"
+            return f"{task.dst_node} to {'take it' if _is_connected(task.dst_node, nodes) else 'connect'}"
         case TaskState.HELD:
             return "somebody to resume it"
         case TaskState.CANCELLING:
