@@ -97,7 +97,7 @@ class Simulation:
         for job in await self._in_state(JobState.PARTIAL, JobState.FAILED):
             try:
                 await self._plane.jobs.retry(job)
-                self.did["retry"] += 1
+                self._has_retried(job)
             except Conflict:
                 self.did["retry refused"] += 1
 
@@ -255,11 +255,12 @@ class Simulation:
         failed = await self._in_state(JobState.PARTIAL, JobState.FAILED)
         jobs = self._plane.jobs
         change = ChangeJob(priority=self._random.randrange(-2, 3))
+        again = self._random.choice(failed or [job_id])
         changes = [
             ("cancel", jobs.cancel(job_id)),
             ("pause", jobs.pause(job_id)),
             ("resume", jobs.resume(job_id)),
-            ("retry", jobs.retry(self._random.choice(failed or [job_id]))),
+            ("retry", jobs.retry(again)),
             ("change", jobs.change(job_id, change)),
         ]
         (chosen,) = self._random.choices(range(len(changes)), [1, 4, 5, 3, 3])
@@ -269,9 +270,17 @@ class Simulation:
                 continue
             try:
                 await asked
-                self.did[name] += 1
+                if name == "retry":
+                    self._has_retried(again)
+                else:
+                    self.did[name] += 1
             except Conflict:
                 self.did[f"{name} refused"] += 1
+
+    def _has_retried(self, job_id: int) -> None:
+        self.did["retry"] += 1
+        if self._oracle is not None:
+            self._oracle.retried(job_id)
 
     async def _answer(self, message: Message) -> Reply:
         reply = await self._reply_to(message)

@@ -56,7 +56,9 @@ class Oracle:
     lease_ms: int
     in_hand: dict[Attempt, _InHand] = field(default_factory=dict)
     blurred: set[int] = field(default_factory=set)
-    """Jobs of which a task went on after some of its objects had failed for good."""
+    """Jobs of which a task went on after some of its objects had failed for good, or whose failed objects were
+    tried again in several tasks: which of them earlier bytes had come for is not known then."""
+    _given_again: dict[int, int] = field(default_factory=dict)
     _sessions: dict[str, _Session] = field(default_factory=dict)
     _latest_epoch: dict[int, int] = field(default_factory=dict)
     _job_of: dict[int, int] = field(default_factory=dict)
@@ -98,11 +100,19 @@ class Oracle:
             if now_ms < right.heard_ms + self.lease_ms:
                 right.heard_ms = now_ms
 
+    def retried(self, job_id: int) -> None:
+        """What failed of a job is tried again."""
+        self._given_again[job_id] = 0
+
     def given(self, task: TaskAssignment, rows: Sequence[ObjectRow]) -> None:
         """`task` was given out for the first time in this attempt; `rows` are its job's."""
         expected = self._left.setdefault(
             task.task_id, {row.id for row in rows if row.task_id == task.task_id and row.outcome == "pending"}
         )
+        if task.items and task.job_id in self._given_again:
+            self._given_again[task.job_id] += task.attempt == 1
+            if self._given_again[task.job_id] > 1:
+                self.blurred.add(task.job_id)
         told = [item.row for item in task.items]
         assert told == sorted(expected), "a task is not given as it was left"
 
