@@ -275,20 +275,24 @@ def test_what_goes_out_keeps_to_the_limit(source: RpcSource, serving: Serving) -
 
 def test_calls_whose_clients_have_left_keep_neither_threads_nor_bandwidth() -> None:
     serving = TwistedServing(SourceStore())
-    serving.frames = endless
+    begun: list[object] = []
+
+    def counted_endless(asked: Any) -> Any:
+        begun.append(asked)
+        return endless(asked)
+
+    serving.frames = counted_endless
     asked = pb.FetchRequest(pieces=[pb.Piece(chunks=bytes(32))])
     with rpc_source(serving, requests_max=4) as source, grpc.insecure_channel(source.address) as channel:
         # A message of these would take a day.
         source.pacer.set_limits(RateLimits(egress_bytes_per_s=1))
         stub = ReplicationStub(channel)  # type: ignore[no-untyped-call]
         streams = [stub.Fetch(asked, timeout=DEADLINE_S) for _ in range(4)]
-        wait_until(lambda: code_of(lambda: stub.Hello(pb.HelloRequest(), timeout=0.5)) == BUSY, "all wait")
-        # One of the questions may have had the place of a stream, which was refused then.
-        waiting = sum(not stream.done() for stream in streams)
-        assert waiting
+        wait_until(lambda: len(begun) == 4, "all are being answered")
+        assert code_of(lambda: stub.Hello(pb.HelloRequest(), timeout=DEADLINE_S)) == BUSY
         for stream in streams:
             stream.cancel()
-        wait_until(lambda: counted(source, "Fetch", "cancelled") == waiting, "the calls end")
+        wait_until(lambda: counted(source, "Fetch", "cancelled") == 4, "the calls end")
         source.pacer.set_limits(RateLimits(egress_bytes_per_s=1024))
         assert stub.Hello(pb.HelloRequest(), timeout=DEADLINE_S).node == NODE
 
