@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo up test check format proto lock soak crash simulate load bench bench-peers growth growth-picture clean
+.PHONY: setup demo up test check format proto lock soak chaos crash simulate leases load bench bench-peers growth growth-picture clean
 
 setup: $(READY)
 
@@ -73,6 +73,9 @@ STRIDE ?= 1
 soak: $(READY) ## every kind of fault on a node under traffic, and on jobs between nodes, for DURATION seconds in all; SEED=… replays a run
 	$(BIN)/python scripts/soak.py --duration $(DURATION) $(if $(SEED),--seed $(SEED))
 
+chaos: $(READY) ## replicas over Postgres under every kind of fault for DURATION seconds; ARGS="--database sqlite" or "--real-nodes"; SEED=… replays
+	$(BIN)/python scripts/chaos.py --duration $(DURATION) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 crash: $(READY) ## a fault at every call with which a store changes its files; STRIDE=n takes every nth
 	REPLICATOR_TEST_STRIDE=$(STRIDE) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/fault/test_fault_at_each_call.py tests/fault/test_bits_flip.py
 
@@ -80,6 +83,9 @@ SCHEDULES ?= 10000
 
 simulate: $(READY) ## seeded schedules of lost, late and repeated messages, crashes and users' changes; SEED=… is the first
 	$(BIN)/python scripts/simulate.py --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED))
+
+leases: $(READY) ## the models of the leases of duties and tasks, explored in full; a minute
+	$(BIN)/python scripts/explore_leases.py $(ARGS)
 
 proto: $(READY) ## generate src/replicator/wire/pb from proto/
 	$(BIN)/python -m grpc_tools.protoc -Ireplicator/wire/pb=proto/replicator/v1 --python_out=src --pyi_out=src --grpc_python_out=src replicator/wire/pb/replication.proto

@@ -112,6 +112,15 @@ def running_node(folder: Path, *options: str) -> Iterator[Server]:
         yield node
 
 
+@contextmanager
+def running_control_plane(name: str, folder: Path, *options: str) -> Iterator[Server]:
+    """A control plane that belongs to no cluster; its data live in `folder`, which stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _server(name, _CONTROL_PLANE, folder, Place(), *options) as server:
+        _await_ready(server)
+        yield server
+
+
 def _node(name: str, folder: Path, place: Place, control_plane: Server) -> AbstractContextManager[Server]:
     port = _free_port()
     reached = Address(place.peer_host, port)

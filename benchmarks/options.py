@@ -28,6 +28,11 @@ class Options:
     idle_requests: int
     listing_count: int
     compare_count: int
+    transitions_count: int
+    queue_sizes: tuple[int, ...]
+    sessions_count: int
+    jobs_count: int
+    large_job_objects: int
     full_size: bool
     scenarios: tuple[str, ...]
     folder: Path | None
@@ -55,6 +60,11 @@ def read_options(scenarios: Sequence[str]) -> Options:
         idle_requests=200 if quick else 2000,
         listing_count=2000 if quick else 100_000,
         compare_count=20_000 if quick else 1_000_000,
+        transitions_count=1024 if quick else 16_384,
+        queue_sizes=(1000, 4000) if quick else (1000, 10_000, 100_000, 1_000_000),
+        sessions_count=50 if quick else 1000,
+        jobs_count=200 if quick else 5000,
+        large_job_objects=10_000 if quick else 1_000_000,
         full_size=not quick,
         scenarios=tuple(name for name in scenarios if not parsed.only or name in parsed.only),
         folder=parsed.dir,

@@ -11,6 +11,9 @@ from benchmarks.options import Options
 from benchmarks.scenarios import (
     compare,
     compression,
+    control_plane,
+    control_plane_http,
+    control_plane_large,
     growth,
     idle,
     listing,
@@ -54,4 +57,7 @@ SCENARIOS: dict[str, Scenario] = {
     "listing": Scenario(measure=listing.measure),
     "compression": Scenario(measure=compression.measure),
     "growth": Scenario(measure=growth.measure),
+    "transitions": Scenario(measure=control_plane.measure),
+    "sessions": Scenario(measure=control_plane_http.measure),
+    "large-job": Scenario(measure=control_plane_large.measure),
 }

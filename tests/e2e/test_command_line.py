@@ -210,6 +210,38 @@ def test_nodes_are_listed_registered_again_and_forgotten(cluster: Cluster) -> No
     assert "spare" in complaint(cluster.replicator("nodes", "rm", "spare"), 3)
 
 
+def test_a_node_is_labelled_put_in_maintenance_and_explained(cluster: Cluster) -> None:
+    changed = answer(
+        cluster.replicator("nodes", "set", "node2", "--zone", "eu-1", "--label", "a=1", "--json")
+    )
+    assert (changed["zone"], changed["labels"]) == ("eu-1", {"a": "1"})
+    assert 0 < changed["bytes_free"] < changed["bytes_total"]
+    changed = answer(cluster.replicator("nodes", "set", "node2", "--label", "a=", "--label", "b=2", "--json"))
+    assert changed["labels"] == {"b": "2"}
+    listed = answer(cluster.replicator("nodes", "--zone", "eu-1", "--label", "b=2", "--json"))["nodes"]
+    assert [node["name"] for node in listed] == ["node2"]
+    assert "no label" in complaint(cluster.replicator("nodes", "set", "node2", "--label", "a"), 2)
+
+    assert b"in maintenance" in cluster.replicator("nodes", "maintenance", "node2", "on").stdout
+    store(cluster, "waits.bin")
+    job = answer(cluster.replicator("migrate", "node1", "node2", "waits.bin", "--no-wait", "--json"))["id"]
+    told = cluster.replicator("explain", "job", str(job)).stdout.decode()
+    assert "node2 is in maintenance" in told
+    assert "'replicator nodes maintenance node2 off'" in told
+    (task,) = answer(cluster.replicator("tasks", str(job), "--json"))["tasks"]
+    assert (task["status"], task["waiting_for"]) == ("ready", "the end of the maintenance of node2")
+    explained = answer(cluster.replicator("explain", "task", str(task["id"]), "--json"))
+    assert [finding["kind"] for finding in explained["findings"]] == ["node-maintenance"]
+    assert b"is in maintenance" in cluster.replicator("explain", "node", "node2").stdout
+
+    assert cluster.replicator("nodes", "maintenance", "node2", "off").returncode == 0
+    assert cluster.replicator("job", str(job), "--wait").returncode == 0
+    assert b"attempt 1" in cluster.replicator("task", str(task["id"])).stdout
+    assert cluster.replicator("nodes", "set", "node2", "--zone", "none", "--label", "none").returncode == 0
+    assert "node9" in complaint(cluster.replicator("explain", "node", "node9"), 3)
+    assert "there is no task" in complaint(cluster.replicator("task", "999999"), 3)
+
+
 def test_what_is_unknown_or_wrong_has_its_exit_code(cluster: Cluster) -> None:
     assert "node9" in complaint(cluster.replicator("ls", "node9"), 3)
     assert problem(cluster.replicator("migrate", "node1", "node9", "x", "--json"), 3)["code"] == "not-found"

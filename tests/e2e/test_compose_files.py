@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from replicator.wire.jobs import HEARTBEAT_SECONDS
+from replicator.wire.sessions import POLL_SECONDS_MAX
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKERFILE = REPOSITORY / "docker" / "Dockerfile"
 COMPOSE = REPOSITORY / "docker-compose.yml"
@@ -80,6 +83,63 @@ def test_a_service_is_published_checked_kept_and_scraped(service: str, port: int
     assert f'healthcheck.py, "{port}"]' in text
     assert f'"{service}-data:/data"' in text
     assert f'"{service}:{port}"' in (REPOSITORY / "docker" / "prometheus.yml").read_text()
+
+
+HA = ("postgres", "control-plane1", "control-plane2", "proxy", "ha-node1", "ha-node2", "ha-node3")
+
+
+def compose_anchor(name: str) -> str:
+    """The lines that services share under a name."""
+    found = re.search(rf"^x-{name}: &{name}\n((?:  .*\n)+)", COMPOSE.read_text(), re.MULTILINE)
+    assert found, f"docker-compose.yml has no anchor {name}"
+    return found[1]
+
+
+def in_full(name: str) -> str:
+    """The lines of a service with those that it takes from anchors."""
+    line = re.search(rf"^  {name}: \*(\S+)$", COMPOSE.read_text(), re.MULTILINE)
+    own = compose_anchor(line[1]) if line else compose_service(name)
+    return own + "".join(compose_anchor(each) for each in re.findall(r"<<: \*(ha-\S+)", own))
+
+
+@pytest.mark.parametrize("service", HA)
+def test_what_is_for_several_replicas_is_started_with_its_profile_only(service: str) -> None:
+    assert "profiles: [ha]" in in_full(service)
+
+
+def test_without_a_profile_there_are_a_control_plane_and_two_nodes() -> None:
+    services = COMPOSE.read_text().split("\nservices:\n")[1].split("\nvolumes:\n")[0]
+    names = re.findall(r"^  (\S+):", services, re.MULTILINE)
+
+    assert [name for name in names if "profiles:" not in in_full(name)] == ["control-plane", "node1", "node2"]
+
+
+def test_images_of_others_are_pinned() -> None:
+    images = set(re.findall(r"image: (\S+)", COMPOSE.read_text())) - {"replicator:local"}
+
+    assert images
+    assert all(re.search(r":v?\d+\.\d+", image) for image in images), images
+
+
+def test_the_proxy_asks_the_replicas_whether_they_are_ready_and_outwaits_polls() -> None:
+    config = (REPOSITORY / "docker" / "haproxy.cfg").read_text()
+    servers = re.findall(r"^    server \S+ (\S+):8000$", config, re.MULTILINE)
+    (timeout_s,) = {int(found) for found in re.findall(r"timeout (?:client|server) (\d+)s", config)}
+
+    assert servers == ["control-plane1", "control-plane2"]
+    assert "uri /ready" in config
+    assert timeout_s > POLL_SECONDS_MAX
+    assert timeout_s > HEARTBEAT_SECONDS
+    assert "haproxy.cfg:ro" in compose_service("proxy")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_node_of_several_replicas_reaches_them_by_the_proxy(number: int) -> None:
+    text = compose_service(f"ha-node{number}")
+
+    assert "REPLICATOR_CONTROL_PLANE_URL: http://proxy:8000" in text
+    assert f"--name ha-node{number} " in text
+    assert f'"ha-node{number}-data:/data"' in text
 
 
 def test_the_health_check_says_what_is_wrong() -> None:

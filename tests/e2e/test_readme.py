@@ -76,6 +76,16 @@ def test_jobs(cluster: Cluster, folder: Path) -> None:
             job = printed.split("\t")[0]
 
 
+def test_nodes_and_explanations(cluster: Cluster, folder: Path) -> None:
+    httpx.put(f"{cluster.node1}/objects/why.bin", content=b"x", trust_env=False).raise_for_status()
+    typed(cluster, folder, "replicator migrate node1 node2 why.bin")
+    job = typed(cluster, folder, "replicator jobs --limit 1").split("\t")[0]
+    for line in block_with("replicator explain job"):
+        printed = typed(cluster, folder, line.replace("JOB", job))
+        assert printed.startswith(f"job {job} is succeeded\n") or "explain" not in line
+    typed(cluster, folder, "replicator nodes set node2 --zone none --label none")
+
+
 def test_upkeep(cluster: Cluster, folder: Path) -> None:
     httpx.put(f"{cluster.node1}/objects/readme.bin", content=b"x", trust_env=False).raise_for_status()
     manifest: Any = httpx.get(f"{cluster.node1}/manifests/readme.bin", trust_env=False).json()

@@ -153,10 +153,38 @@ def test_limits_are_set_listed_and_taken_away(cluster: Cluster) -> None:
     assert cluster.replicator("limits", "node", "node1", "--egress", "10MiB").returncode == 0
     assert cluster.replicator("limits", "link", "node1", "node2", "5MB/s").returncode == 0
     rows = cluster.replicator("limits").stdout.decode().splitlines()
-    assert rows == ["egress\tnode1\t-\t10485760", "link\tnode1\tnode2\t5000000"]
-    assert cluster.replicator("limits", "node", "node1", "--egress", "none").returncode == 0
-    assert cluster.replicator("limits", "link", "node1", "node2", "none").returncode == 0
+    assert rows == ["egress\tnode1\t-\t10485760\t-", "link\tnode1\tnode2\t5000000\t-"]
+    assert (
+        cluster.replicator("limits", "node", "node1", "--egress", "none", "--serves-max", "4").returncode == 0
+    )
+    assert cluster.replicator("limits", "link", "node1", "node2", "none", "--tasks-max", "2").returncode == 0
+    rows = cluster.replicator("limits").stdout.decode().splitlines()
+    assert rows == ["serves\tnode1\t-\t-\t4", "link\tnode1\tnode2\t-\t2"]
+    assert cluster.replicator("limits", "node", "node1", "--serves-max", "none").returncode == 0
+    assert cluster.replicator("limits", "link", "node1", "node2", "--tasks-max", "none").returncode == 0
     assert answer(cluster.replicator("limits", "--json")) == {"limits": []}
+
+
+def test_a_job_that_begins_later_is_let_begin(cluster: Cluster) -> None:
+    store(cluster.node1, {"later.bin": b"later"})
+    later = (
+        "migrate",
+        "node1",
+        "node2",
+        "later.bin",
+        "--start-at",
+        "1d",
+        "--deadline",
+        "2d",
+        "--no-wait",
+        "--json",
+    )
+    job = answer(cluster.replicator(*later))
+    assert (job["status"], job["start_at"] < job["deadline_at"]) == ("queued", True)
+    begun = answer(cluster.replicator("job", str(job["id"]), "--start-at", "none", "--wait", "--json"))
+    assert begun["status"] == "succeeded"
+    letters = answer(cluster.replicator("dead-letters", "--json"))["dead_letters"]
+    assert begun["id"] not in [letter["job_id"] for letter in letters]
 
 
 def test_what_cannot_be_meant_is_refused_before_it_is_sent(cluster: Cluster) -> None:

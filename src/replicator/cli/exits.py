@@ -82,6 +82,11 @@ def report(error: errors.ReplicatorError | OSError, *, json_output: bool) -> Exi
 _REQUEST = re.compile(
     r"(?P<plain>GET /nodes|POST /nodes/register|GET /store/scrub)\b"
     r"|GET /versions(?:/(?P<object>[\w.~/%-]+))?(?:\?bucket=(?P<bucket>[a-z0-9.-]+))?"
+    r"|POST /jobs/(?P<job>\d+)/(?P<act>pause|resume|retry|cancel)\b"
+    r"|GET /jobs/(?P<listed>\d+)/objects\?outcome=failed"
+    r"|PATCH /jobs/(?P<changed>\d+)\b"
+    r"|PUT /nodes/(?P<limited>[\w.-]+)/limits|PUT /links/(?P<src>[\w.-]+)/(?P<dst>[\w-][\w.-]*[\w-])"
+    r"|PATCH /nodes/(?P<node>[\w.-]+) \{\"maintenance\": (?P<switch>true|false)\}"
 )
 _COMMANDS = {
     "GET /nodes": "replicator nodes",
@@ -98,6 +103,18 @@ def with_commands(text: str) -> str:
 def _command(found: re.Match[str]) -> str:
     if found["plain"]:
         return _COMMANDS[found["plain"]]
+    if found["job"]:
+        return f"replicator job {found['job']} --{found['act']}"
+    if found["listed"]:
+        return f"replicator job {found['listed']} --objects --outcome failed"
+    if found["changed"]:
+        return f"replicator job {found['changed']} --priority N"
+    if found["limited"]:
+        return f"replicator limits node {found['limited']}"
+    if found["src"]:
+        return f"replicator limits link {found['src']} {found['dst']}"
+    if found["node"]:
+        return f"replicator nodes maintenance {found['node']} {'on' if found['switch'] == 'true' else 'off'}"
     words = ["replicator", "versions", "NODE"]
     if found["object"]:
         words.append(unquote(found["object"]))

@@ -38,6 +38,9 @@ def facts(job: JobView) -> Mapping[str, str]:
         "object" if job.object_id is not None else "objects of": job.selection,
         "priority": str(job.priority) if job.priority else "",
         "bandwidth": "" if job.bytes_per_second is None else rate_text(job.bytes_per_second),
+        "tasks": "" if job.tasks_max is None else f"{job.tasks_max} at a time",
+        "not before": "" if job.start_at is None else local_time(job.start_at),
+        "deadline": "" if job.deadline_at is None else local_time(job.deadline_at),
         "progress": str(reading_of(job)),
         "objects": f"{progress.objects_planned} planned, {progress.objects_verified} verified, "
         f"{progress.objects_skipped} skipped, {progress.objects_failed} failed"

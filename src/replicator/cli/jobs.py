@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from replicator.cli.exits import ExitCode
 from replicator.cli.following import follow
@@ -14,10 +15,11 @@ from replicator.cli.job_text import facts, plan_lines, root_lines, saved_line, s
 from replicator.cli.output import Column, local_time, pages, print_json, print_listing
 from replicator.cli.progress import progress_display
 from replicator.cli.selection import checked
-from replicator.cli.units import bytes_text, parse_optional_rate
+from replicator.cli.units import bytes_text, parse_optional_count, parse_optional_moment, parse_optional_rate
 from replicator.client.control_plane import ControlPlaneClient
 from replicator.wire.jobs import (
     ChangeJob,
+    DeadLetterPage,
     JobPage,
     JobStatus,
     JobView,
@@ -41,17 +43,27 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What is to become of a job, as it was written; a bandwidth of `none` takes the limit away."""
+    """What is to become of a job, as it was written; `none` takes a limit or a moment away."""
 
     command: Command | None = None
     priority: int | None = None
     bandwidth: str | None = None
+    tasks_max: str | None = None
+    start_at: str | None = None
+    deadline: str | None = None
 
     def message(self) -> ChangeJob | None:
         """What is to be changed in place, if anything."""
-        fields: dict[str, int | None] = {} if self.priority is None else {"priority": self.priority}
+        now = datetime.now(UTC)
+        fields: dict[str, Any] = {} if self.priority is None else {"priority": self.priority}
         if self.bandwidth is not None:
             fields["bytes_per_second"] = parse_optional_rate(self.bandwidth)
+        if self.tasks_max is not None:
+            fields["tasks_max"] = parse_optional_count(self.tasks_max)
+        if self.start_at is not None:
+            fields["start_at"] = parse_optional_moment(self.start_at, now=now)
+        if self.deadline is not None:
+            fields["deadline_at"] = parse_optional_moment(self.deadline, now=now)
         return checked(ChangeJob, **fields) if fields else None
 
 
@@ -103,6 +115,19 @@ async def ls(
 
         found = pages(fetch, cursor=cursor, limit=limit, page_items_max=PAGE_JOBS_MAX)
         await print_listing(found, key="jobs", columns=_COLUMNS, json_output=json_output)
+
+
+async def dead_letters(
+    control_plane: str, *, limit: int | None, cursor: str | None, json_output: bool
+) -> None:
+    """List tasks that have failed for good, a page at a time."""
+    async with ControlPlaneClient(control_plane) as client:
+
+        async def fetch(cursor: str | None, limit: int) -> DeadLetterPage:
+            return await client.dead_letters(cursor=cursor, limit=limit)
+
+        found = pages(fetch, cursor=cursor, limit=limit, page_items_max=PAGE_JOBS_MAX)
+        await print_listing(found, key="dead_letters", columns=_DEAD_COLUMNS, json_output=json_output)
 
 
 async def _changed(client: ControlPlaneClient, job_id: int, change: Change) -> JobView:
@@ -173,4 +198,17 @@ _COLUMNS = (
     Column("created", lambda item: item.created_at, local_time),
     Column("error", lambda item: None if item.error is None else item.error.code),
     Column("kind", lambda item: f"{item.kind}{', dry run' if item.dry_run else ''}"),
+)
+_DEAD_COLUMNS = (
+    Column("task", lambda item: item.task_id, right=True),
+    Column("job", lambda item: item.job_id, right=True),
+    Column("kind", lambda item: item.kind),
+    Column("from", lambda item: item.src_node),
+    Column("to", lambda item: item.dst_node),
+    Column("objects", lambda item: item.objects_failed, right=True),
+    Column("attempts", lambda item: item.attempts, right=True),
+    Column("lost", lambda item: item.losses, right=True),
+    Column("failed", lambda item: item.failed_at, local_time),
+    Column("error", lambda item: None if item.error is None else item.error.code),
+    Column("reason", lambda item: None if item.error is None else item.error.message),
 )

@@ -9,6 +9,7 @@ import typer
 from replicator import __version__
 from replicator.cli.commands import (
     buckets,
+    explain,
     jobs,
     limits,
     nodes,
@@ -16,6 +17,7 @@ from replicator.cli.commands import (
     processes,
     replication,
     store,
+    tasks,
     versions,
 )
 from replicator.cli.exits import EXIT_CODES_HELP, leave
@@ -34,9 +36,25 @@ _SERVERS = "Servers"
 _OBJECTS = "Objects"
 _REPLICATION = "Replication"
 _UPKEEP = "Upkeep"
-_TOP = ("put", "get", "ls", "rm", "versions", "cp", "migrate", "mirror", "verify", "jobs", "job")
+_TOP = (
+    "put",
+    "get",
+    "ls",
+    "rm",
+    "versions",
+    "cp",
+    "migrate",
+    "mirror",
+    "verify",
+    "jobs",
+    "job",
+    "dead-letters",
+    "tasks",
+    "task",
+)
 _BELOW = {
-    "nodes": ("register", "rm"),
+    "nodes": ("register", "set", "maintenance", "rm"),
+    "explain": ("job", "task", "node"),
     "limits": ("node", "link"),
     "buckets": ("ls", "create", "set", "rm"),
     "store": ("stats", "segments", "gc", "compact", "explain", "scrub", "backup"),
@@ -54,6 +72,7 @@ app.command(rich_help_panel=_OBJECTS)(versions.versions)
 app.command(rich_help_panel=_OBJECTS)(versions.cp)
 app.add_typer(buckets.app, name="buckets", rich_help_panel=_OBJECTS)
 app.add_typer(store.app, name="store", rich_help_panel=_UPKEEP)
+app.command("database", context_settings=processes.PASS_ON, rich_help_panel=_UPKEEP)(processes.database)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=_REPLICATION)
 app.add_typer(limits.app, name="limits", rich_help_panel=_REPLICATION)
 app.command(rich_help_panel=_REPLICATION)(replication.migrate)
@@ -61,6 +80,10 @@ app.command(rich_help_panel=_REPLICATION)(replication.mirror)
 app.command(rich_help_panel=_REPLICATION)(replication.verify)
 app.command(rich_help_panel=_REPLICATION)(jobs.jobs)
 app.command(rich_help_panel=_REPLICATION)(jobs.job)
+app.command(rich_help_panel=_REPLICATION)(jobs.dead_letters)
+app.command(rich_help_panel=_REPLICATION)(tasks.tasks)
+app.command(rich_help_panel=_REPLICATION)(tasks.task)
+app.add_typer(explain.app, name="explain", rich_help_panel=_REPLICATION)
 
 
 def _show_version(wanted: bool) -> None:

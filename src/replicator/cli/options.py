@@ -32,3 +32,4 @@ VersionOption = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+WHEN_HELP = "A moment like 2026-05-31T22:00, local unless it has a zone, or so long from now: 2h."

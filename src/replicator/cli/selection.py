@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from replicator.cli.units import parse_bytes, parse_duration, parse_rate
+from replicator.cli.units import parse_bytes, parse_duration, parse_moment, parse_rate
 from replicator.kernel.errors import InvalidRequest
 from replicator.kernel.names import DEFAULT_BUCKET, BucketName, NodeName, ObjectId
 from replicator.wire.jobs import MigrateRequest, MirrorRequest, VerifyRequest
@@ -27,15 +28,22 @@ class Terms:
     dry_run: bool = False
     priority: int = 0
     bandwidth: str | None = None
+    tasks_max: int | None = None
+    start_at: str | None = None
+    deadline: str | None = None
 
     def fields(self) -> dict[str, Any]:
-        """For a request."""
+        """For a request. A moment that is so long from now counts from this call."""
+        now = datetime.now(UTC)
         return {
             "src_node": NodeName.parse(self.source),
             "dst_node": NodeName.parse(self.destination),
             "dry_run": self.dry_run,
             "priority": self.priority,
             "bytes_per_second": None if self.bandwidth is None else parse_rate(self.bandwidth),
+            "tasks_max": self.tasks_max,
+            "start_at": None if self.start_at is None else parse_moment(self.start_at, now=now),
+            "deadline_at": None if self.deadline is None else parse_moment(self.deadline, now=now),
         }
 
 
@@ -105,7 +113,7 @@ def verification(terms: Terms, scope: Scope, *, versions: Versions, read_data: b
     told = terms.fields()
     return checked(
         VerifyRequest,
-        **{name: told[name] for name in ("src_node", "dst_node", "dry_run", "priority")},
+        **{name: value for name, value in told.items() if name in VerifyRequest.model_fields},
         bucket=scope.bucket_name() or DEFAULT_BUCKET,
         prefix=scope.prefix or "",
         all_versions=versions == "all",

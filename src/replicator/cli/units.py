@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from fractions import Fraction
 
 from replicator.kernel.errors import InvalidRequest
@@ -70,3 +71,31 @@ def parse_duration(text: str) -> int:
     if not parts or any(unit not in _SECONDS_OF for _, unit in parts):
         raise InvalidRequest(f"'{text}' is no duration: write it like 90s, 30m, 12h, 7d, 2w or 1d12h")
     return round(sum(Fraction(number) * _SECONDS_OF[unit] for number, unit in parts))
+
+
+def parse_moment(text: str, *, now: datetime) -> datetime:
+    """`2h` as two hours after `now`, and a date and time as it is: without a zone it is local; raises `InvalidRequest`."""
+    written = text.strip()
+    try:
+        if _DURATION.fullmatch(written.lower()):
+            return now + timedelta(seconds=parse_duration(written))
+        return datetime.fromisoformat(written).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(
+            f"'{text}' is no moment: write it like 2h, 1d12h, 2026-05-31T22:00 or 2026-05-31T22:00:00Z"
+        ) from error
+
+
+def parse_optional_moment(text: str, *, now: datetime) -> datetime | None:
+    """As `parse_moment`; None for `none`."""
+    return None if text.strip().lower() == "none" else parse_moment(text, now=now)
+
+
+def parse_optional_count(text: str) -> int | None:
+    """`4` as 4; None for `none`; raises `InvalidRequest`."""
+    written = text.strip().lower()
+    if written == "none":
+        return None
+    if not (written.isascii() and written.isdigit()):
+        raise InvalidRequest(f"'{text}' is no number: write it like 4, or none")
+    return int(written[:10])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Self
 from urllib.parse import quote
 
 import httpx
 from pydantic import HttpUrl
 
-from replicator.client.endpoint import Deadlines, Endpoint
+from replicator.client.endpoint import Deadlines, Endpoint, Params
 from replicator.client.job_events import PATIENCE_SECONDS, Told, job_events
+from replicator.wire.explain import Explanation
 from replicator.wire.jobs import (
     ChangeJob,
+    DeadLetterPage,
     JobKind,
     JobObjectPage,
     JobPage,
@@ -23,9 +26,21 @@ from replicator.wire.jobs import (
     Outcome,
     VerifyRequest,
 )
-from replicator.wire.nodes import LinkLimit, LinkPage, LinkView, NodeLimits, NodePage, NodeView, RegisterNode
+from replicator.wire.nodes import (
+    ChangeNode,
+    LinkLimit,
+    LinkPage,
+    LinkView,
+    NodeLimits,
+    NodePage,
+    NodeStatus,
+    NodeView,
+    RegisterNode,
+)
+from replicator.wire.tasks import TaskDetail, TaskPage, TaskStatus
 
 CSV_BLOCK_BYTES = 64 * 1024
+RETRIES_S = (0.2, 0.5, 1.0)
 
 
 class ControlPlaneClient:
@@ -39,7 +54,10 @@ class ControlPlaneClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._endpoint = Endpoint(
-            base_url, what="the control plane", deadlines=deadlines, transport=transport
+            base_url,
+            what="the control plane",
+            deadlines=deadlines or Deadlines(retries_s=RETRIES_S),
+            transport=transport,
         )
 
     async def __aenter__(self) -> Self:
@@ -49,18 +67,50 @@ class ControlPlaneClient:
     async def __aexit__(self, *_: object) -> None:
         await self._endpoint.__aexit__()
 
-    async def register_node(self, *, name: str, base_url: str) -> NodeView:
-        """Add the node, or update the one of that name."""
-        message = RegisterNode(name=name, base_url=HttpUrl(base_url))
+    async def register_node(
+        self,
+        *,
+        name: str,
+        base_url: str,
+        labels: Mapping[str, str] | None = None,
+        zone: str | None = None,
+    ) -> NodeView:
+        """Add the node, or update the one of that name; labels and a zone that are None stay as they are."""
+        told = None if labels is None else dict(labels)
+        message = RegisterNode(name=name, base_url=HttpUrl(base_url), labels=told, zone=zone)
         return await self._endpoint.call("POST", "/nodes/register", answer=NodeView, message=message)
 
     async def node(self, name: str) -> NodeView:
         """The node called `name`, or `NotFound`."""
         return await self._endpoint.call("GET", _node_path(name), answer=NodeView)
 
-    async def nodes(self, *, cursor: str | None = None, limit: int) -> NodePage:
-        """At most `limit` nodes, by name."""
-        return await self._endpoint.call("GET", "/nodes", answer=NodePage, params=_page(cursor, limit))
+    async def nodes(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int,
+        zone: str | None = None,
+        labels: Sequence[str] = (),
+        status: NodeStatus | None = None,
+    ) -> NodePage:
+        """At most `limit` nodes, by name: those in `zone`, with all `labels` (`key=value`), of that status.
+
+        A page may hold fewer than there are left, or none; only `next_cursor` tells.
+        """
+        wanted: dict[str, str | list[str] | None] = {"zone": zone, "label": list(labels), "status": status}
+        params: Params = {
+            **_page(cursor, limit),
+            **{name: value for name, value in wanted.items() if value},
+        }
+        return await self._endpoint.call("GET", "/nodes", answer=NodePage, params=params)
+
+    async def change_node(self, name: str, change: ChangeNode) -> NodeView:
+        """Change what `change` sets: labels, zone, maintenance."""
+        return await self._endpoint.call("PATCH", _node_path(name), answer=NodeView, message=change)
+
+    async def explain_node(self, name: str) -> Explanation:
+        """Why the node gets work, or none."""
+        return await self._endpoint.call("GET", f"{_node_path(name)}/explain", answer=Explanation)
 
     async def remove_node(self, name: str) -> None:
         """Forget a node. What it stores stays on it. `Conflict` while live jobs use it."""
@@ -88,6 +138,30 @@ class ControlPlaneClient:
         """At most `limit` jobs, newest first."""
         params = _page(cursor, limit) | ({} if status is None else {"status": status})
         return await self._endpoint.call("GET", "/jobs", answer=JobPage, params=params)
+
+    async def explain_job(self, job_id: int) -> Explanation:
+        """Why the job is in its state, and what would change it."""
+        return await self._endpoint.call("GET", f"/jobs/{job_id}/explain", answer=Explanation)
+
+    async def tasks(
+        self, job_id: int, *, cursor: str | None = None, limit: int, status: TaskStatus | None = None
+    ) -> TaskPage:
+        """At most `limit` tasks of the job, in the order they were made."""
+        params = _page(cursor, limit) | ({} if status is None else {"status": status})
+        return await self._endpoint.call("GET", f"/jobs/{job_id}/tasks", answer=TaskPage, params=params)
+
+    async def task(self, task_id: int) -> TaskDetail:
+        """The task with its latest attempts, or `NotFound`."""
+        return await self._endpoint.call("GET", f"/tasks/{task_id}", answer=TaskDetail)
+
+    async def explain_task(self, task_id: int) -> Explanation:
+        """Why the task is in its state, and what would change it."""
+        return await self._endpoint.call("GET", f"/tasks/{task_id}/explain", answer=Explanation)
+
+    async def dead_letters(self, *, cursor: str | None = None, limit: int) -> DeadLetterPage:
+        """At most `limit` tasks that have failed for good, newest first."""
+        params = _page(cursor, limit)
+        return await self._endpoint.call("GET", "/dead-letters", answer=DeadLetterPage, params=params)
 
     async def cancel_job(self, job_id: int) -> JobView:
         """Ask a live job to stop; it is `cancelled` once its node has."""
@@ -175,7 +249,8 @@ class ControlPlaneClient:
         request: MigrateRequest | MirrorRequest | VerifyRequest,
         idempotency_key: str | None,
     ) -> JobView:
-        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        # With a key it may be sent again after its answer was lost, for one with the replica that had it.
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
         return await self._endpoint.call(
             "POST", f"/jobs/{kind}", answer=JobView, headers=headers, message=request
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,13 +19,17 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from replicator.kernel.errors import BrokenPeer, InvalidRequest, PeerUnreachable, ReplicatorError
+from replicator.kernel.errors import BrokenPeer, InvalidRequest, PeerUnreachable, ReplicatorError, Unavailable
 from replicator.wire.problem import Problem, error_of, make_problem
 
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 _PROBLEM_BYTES_MAX = 500
+_FROM_A_PROXY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
+_SPREAD = random.uniform
 
 Answer = TypeVar("Answer", bound=BaseModel)
+Params = Mapping[str, str | int | list[str]]
+"""Of a query; a list is the parameter several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,9 @@ class Deadlines:
     """For the whole of a small call."""
     stall_s: float = 120.0
     """For the next byte of a stream, and for the answer after an upload's last."""
+    retries_s: tuple[float, ...] = ()
+    """How long to wait, at most, before a small call is made again that was cut or refused for now; only what may be
+    repeated is: reads, and requests with an idempotency key. Who cannot be connected to is not asked again."""
 
 
 class Endpoint:
@@ -87,7 +95,7 @@ class Endpoint:
         path: str,
         *,
         answer: type[Answer],
-        params: Mapping[str, str | int] | None = None,
+        params: Params | None = None,
         headers: Mapping[str, str] | None = None,
         message: BaseModel | None = None,
     ) -> Answer:
@@ -120,7 +128,7 @@ class Endpoint:
         self,
         path: str,
         *,
-        params: Mapping[str, str | int] | None = None,
+        params: Params | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """`GET` a body of any length; read it with `blocks`."""
@@ -141,6 +149,18 @@ class Endpoint:
             raise self._cut_short(response, error) from error
 
     async def _small_call(self, method: str, path: str, **parts: Any) -> tuple[httpx.Headers, bytes]:
+        """Asked again, a few times, where that does no harm and who answers next may be another replica."""
+        repeatable = method == "GET" or "Idempotency-Key" in (parts.get("headers") or {})
+        for delay_s in self._deadlines.retries_s if repeatable else ():
+            try:
+                return await self._call_once(method, path, **parts)
+            except Unavailable as error:
+                if isinstance(error.__cause__, (httpx.ConnectError, httpx.ConnectTimeout, TimeoutError)):
+                    raise
+            await asyncio.sleep(_SPREAD(delay_s / 2, delay_s))
+        return await self._call_once(method, path, **parts)
+
+    async def _call_once(self, method: str, path: str, **parts: Any) -> tuple[httpx.Headers, bytes]:
         request = self._request(method, path, **parts)
         try:
             async with asyncio.timeout(self._deadlines.answer_s), self._sent(request) as response:
@@ -153,13 +173,19 @@ class Endpoint:
         method: str,
         path: str,
         *,
-        params: Mapping[str, str | int] | None = None,
+        params: Params | None = None,
         headers: Mapping[str, str] | None = None,
         message: BaseModel | None = None,
         content: AsyncIterator[bytes] | None = None,
     ) -> httpx.Request:
         sent = {**(headers or {}), **({"Content-Type": "application/json"} if message is not None else {})}
-        body = content if message is None else message.model_dump_json(by_alias=True).encode()
+        # A change says only what it is about: what is not named stays.
+        only_set = method == "PATCH"
+        body = (
+            content
+            if message is None
+            else message.model_dump_json(by_alias=True, exclude_unset=only_set).encode()
+        )
         try:
             return self._client.build_request(
                 method, self.base_url + path, params=params, headers=sent, content=body
@@ -207,6 +233,8 @@ class Endpoint:
             phrase = responses.get(status)
         if phrase is None or status < HTTPStatus.BAD_REQUEST:
             return self._broken(f"status {status}")
+        if status in _FROM_A_PROXY:
+            return self._unreachable(f"a proxy answered {status} {phrase}")
         text = body[:_PROBLEM_BYTES_MAX].decode(errors="replace").strip()
         detail = f"{self._what} at {self.base_url} answered {status} {phrase}"
         return error_of(make_problem(status, f"{detail}: {text}" if text else detail, ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from replicator.control_plane.metrics import Metrics
@@ -36,9 +36,14 @@ class Wakeups:
         for waiting in self._waiting.get(topic, ()):
             waiting.set()
 
-    def has_woken(self, topic: str, *, since: int) -> bool:
-        """Whether something has happened for `topic` since that mark."""
-        return self._last.get(topic, 0) > since
+    def has_woken(self, *topics: str, since: int) -> bool:
+        """Whether something has happened for any of `topics` since that mark."""
+        return any(self._last.get(topic, 0) > since for topic in topics)
+
+    def wake_all(self, topics: Iterable[str]) -> None:
+        """Something has happened for `topics`, as another replica says."""
+        for topic in topics:
+            self.wake(topic)
 
     def is_awaited(self, topic: str) -> bool:
         """Whether somebody waits for `topic` just now."""
@@ -60,19 +65,21 @@ class Wakeups:
         for waiting in set().union(*self._waiting.values()):
             waiting.set()
 
-    async def wait(self, topic: str, *, since: int, timeout_s: float) -> None:
-        """Until something happens, or has happened since that mark, or time is up."""
-        if self.closed or self.has_woken(topic, since=since):
+    async def wait(self, *topics: str, since: int, timeout_s: float) -> None:
+        """Until something happens for one of `topics`, or has happened since that mark, or time is up."""
+        if self.closed or self.has_woken(*topics, since=since):
             return
         woken = asyncio.Event()
-        self._waiting[topic].add(woken)
+        for topic in topics:
+            self._waiting[topic].add(woken)
         try:
             async with asyncio.timeout(timeout_s):
                 await woken.wait()
         except TimeoutError:
             return
         finally:
-            self._forget(topic, woken)
+            for topic in topics:
+                self._forget(topic, woken)
 
     def _forget(self, topic: str, woken: asyncio.Event) -> None:
         self._waiting[topic].discard(woken)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from replicator.control_plane.domain.duty import Group
 from replicator.control_plane.domain.job import JobState
 from replicator.control_plane.domain.task import TERMINAL, TaskState
 from replicator.kernel.clock import Clock
@@ -24,7 +25,15 @@ class Population:
     tasks: Mapping[str, int]
     nodes: int
     nodes_connected: int
+    ready_s: float = 0
+    """Since when the oldest ready task of a connected node waits; `ready_away_s` of one that is not."""
+    ready_away_s: float = 0
+    ended_s: float = 0
+    """How long ago the first of the ended jobs that are not in history ended, and `history_s` of those that are."""
+    history_s: float = 0
     event_streams: int = 0
+    duties_held: frozenset[str] = frozenset()
+    """Groups of duties whose lease the replica that answers has."""
 
 
 class Metrics:
@@ -33,7 +42,9 @@ class Metrics:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.registry = CollectorRegistry()
-        self._jobs = Gauge("replicator_jobs", "Jobs.", ["state"], registry=self.registry)
+        self._jobs = Gauge(
+            "replicator_jobs", "Jobs, but for those in history.", ["state"], registry=self.registry
+        )
         self._tasks = Gauge(
             "replicator_tasks", "Tasks that have not ended.", ["state"], registry=self.registry
         )
@@ -41,10 +52,26 @@ class Metrics:
         self._event_streams = Gauge(
             "replicator_event_streams", "Streams of job events that are open.", registry=self.registry
         )
+        self._duty_holder = Gauge(
+            "replicator_duty_holder", "Whether this replica does the duty.", ["duty"], registry=self.registry
+        )
+        self._ready = Gauge(
+            "replicator_ready_oldest_seconds",
+            "How long the oldest ready task has waited, by the status of its node.",
+            ["node_status"],
+            registry=self.registry,
+        )
+        self._ended = Gauge(
+            "replicator_ended_oldest_seconds",
+            "How long ago the first of the ended jobs ended that are kept, by where.",
+            ["kept"],
+            registry=self.registry,
+        )
         self._happened = {
             "task": self._counter("replicator_task_transitions", "Tasks that went into a state.", "state"),
             "job": self._counter("replicator_job_transitions", "Jobs that went into a state.", "state"),
             "session": self._counter("replicator_sessions", "What happened to sessions.", "event"),
+            "duty": self._counter("replicator_duty_terms", "Terms of duties that began here.", "duty"),
             "join": self._counter("replicator_joins", "Nodes told to join, by how that went.", "outcome"),
         }
         self._refused = Counter(
@@ -75,6 +102,21 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._turns = Histogram(
+            "replicator_turn_wait_seconds",
+            "Waiting for the turn to write, which one replica has at a time; Postgres only.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._reruns = self._counter(
+            "replicator_database_reruns", "Commits that were tried again, by why.", "kind"
+        )
+        self._outcomes = self._counter(
+            "replicator_commit_outcomes",
+            "Commits whose answer was lost, by what was found out about them.",
+            "outcome",
+        )
+
     def count(self, event: str) -> None:
         """`event` has happened; its name is `what.how`."""
         what, _, how = event.partition(".")
@@ -88,6 +130,18 @@ class Metrics:
     def committed(self, units: int) -> None:
         """One commit has made `units` durable."""
         self._commits.observe(units)
+
+    def turn_taken(self, waited_s: float) -> None:
+        """The turn to write was waited for so long."""
+        self._turns.observe(waited_s)
+
+    def rerun(self, kind: str) -> None:
+        """A commit is tried again."""
+        self._reruns.labels(kind).inc()
+
+    def outcome_found(self, *, committed: bool) -> None:
+        """What became of a commit whose answer was lost is known now."""
+        self._outcomes.labels("committed" if committed else "undone").inc()
 
     @contextmanager
     def time_poll(self) -> Iterator[None]:
@@ -117,6 +171,12 @@ class Metrics:
         self._nodes.labels("connected").set(population.nodes_connected)
         self._nodes.labels("disconnected").set(population.nodes - population.nodes_connected)
         self._event_streams.set(population.event_streams)
+        self._ready.labels("connected").set(population.ready_s)
+        self._ready.labels("disconnected").set(population.ready_away_s)
+        self._ended.labels("jobs").set(population.ended_s)
+        self._ended.labels("history").set(population.history_s)
+        for group in Group:
+            self._duty_holder.labels(group).set(group in population.duties_held)
 
     def _counter(self, name: str, text: str, label: str) -> Counter:
         return Counter(name, text, [label], registry=self.registry)

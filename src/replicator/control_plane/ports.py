@@ -8,13 +8,15 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import JsonValue
 
+from replicator.control_plane.domain.attempt import Attempt
+from replicator.control_plane.domain.duty import DutyLease
 from replicator.control_plane.domain.job import Job, JobState
 from replicator.control_plane.domain.job_event import JobEvent
 from replicator.control_plane.domain.lease import Session
 from replicator.control_plane.domain.limits import LinkLimit, NodeLimits
 from replicator.control_plane.domain.node import Node
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
-from replicator.control_plane.domain.task import Task
+from replicator.control_plane.domain.task import Task, TaskState
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import ErrorInfo, Transfer
 
@@ -23,6 +25,11 @@ Answer = TypeVar("Answer")
 SCHEDULER_TOPIC = "*scheduler*"
 """Woken when there is something to plan. No node can have that name."""
 _JOB_TOPICS = 1024
+
+
+def source_topic(node: NodeName) -> str:
+    """Woken when there may be room for another task that reads from the node. No node can have that name."""
+    return f"*from-{node}*"
 
 
 def job_topic(job_id: int) -> str:
@@ -120,7 +127,7 @@ class SessionRecords(Protocol):
 
 
 class JobRecords(Protocol):
-    """Jobs, keyed by an id that grows from 1 and is never given twice."""
+    """Jobs that are not in history, keyed by an id that grows from 1 and is never given twice."""
 
     def add(self, job: Job) -> Job:
         """The job under a new id, whatever its own is."""
@@ -128,6 +135,10 @@ class JobRecords(Protocol):
 
     def get(self, job_id: int) -> Job | None:
         """The job, if there is one."""
+        ...
+
+    def get_many(self, job_ids: frozenset[int]) -> Mapping[int, Job]:
+        """Those of `job_ids` that there are."""
         ...
 
     def by_idempotency_key(self, key: str) -> Job | None:
@@ -143,11 +154,14 @@ class JobRecords(Protocol):
         ...
 
     def to_plan(self, *, limit: int) -> Sequence[Job]:
-        """Jobs that the planner is to look at, those of the highest priority first, then the oldest."""
+        """Jobs that the planner is to look at, in the order of `plan_rank_ms`, then the oldest."""
         ...
 
     def dry_run_before(self, job: Job) -> Job | None:
-        """The latest dry run of the same plan that was submitted before `job` and has succeeded."""
+        """The latest dry run of the same plan that was submitted before `job` and has succeeded.
+
+        One that is in history is too old to promise anything, and not found.
+        """
         ...
 
     def limits_to(self, node: NodeName, *, limit: int) -> Mapping[int, int]:
@@ -156,6 +170,22 @@ class JobRecords(Protocol):
 
     def live_of_node(self, name: NodeName, *, limit: int) -> Sequence[int]:
         """Ids of live jobs that have `name` as source or destination, oldest first."""
+        ...
+
+    def to_start(self, *, now_ms: int, limit: int) -> Sequence[Job]:
+        """Postponed jobs whose start has come, longest due first."""
+        ...
+
+    def next_start_ms(self) -> int | None:
+        """When the next postponed job is due to begin."""
+        ...
+
+    def overdue(self, *, now_ms: int, limit: int) -> Sequence[Job]:
+        """Live jobs whose deadline has come and that are not being cancelled, longest due first."""
+        ...
+
+    def next_deadline_ms(self) -> int | None:
+        """When the next such job is due."""
         ...
 
     def counts(self) -> Mapping[JobState, int]:
@@ -174,24 +204,53 @@ class TaskRecords(Protocol):
         """The task, if there is one."""
         ...
 
+    def get_many(self, task_ids: frozenset[int]) -> Mapping[int, Task]:
+        """Those of `task_ids` that there are."""
+        ...
+
     def put(self, task: Task) -> None:
         """Replaces the task of that id."""
         ...
 
     def set_priority(self, job_id: int, priority: int) -> None:
-        """The job's tasks that have not ended are claimed in the order of `priority` from now on."""
+        """The job's tasks that have not ended have `priority` from now on, and their ranks move with it."""
         ...
 
     def live_of_jobs(self, job_ids: Sequence[int]) -> Sequence[Task]:
         """The tasks of these jobs that have not ended."""
         ...
 
+    def of_job(
+        self, job_id: int, *, after: int, limit: int, state: TaskState | None = None
+    ) -> Sequence[Task]:
+        """At most `limit` tasks of a job, ended ones too, with ids above `after`, in their order."""
+        ...
+
     def in_hand(self, node: NodeName) -> Sequence[Task]:
         """The tasks that are leased to any session of `node`."""
         ...
 
+    def links_in_hand(self, nodes: frozenset[NodeName]) -> Mapping[tuple[NodeName, NodeName], int]:
+        """How many tasks are leased on each link, named by source and destination, from or to one of `nodes`."""
+        ...
+
     def ready(self, node: NodeName, *, limit: int) -> Sequence[Task]:
-        """Tasks that `node` may claim: those of the highest priority first, then the longest ready."""
+        """Ready tasks of `node`, those of the least rank first, then the oldest."""
+        ...
+
+    def ready_sources(self, node: NodeName, *, limit: int) -> Sequence[NodeName]:
+        """At most `limit` nodes that ready tasks of `node` read from, by name; no more is read for many tasks."""
+        ...
+
+    def ready_from(self, node: NodeName, rooms: Mapping[NodeName, int]) -> Sequence[Task]:
+        """The first ready tasks of `node` from each source in `rooms`, as many as it says, in the order of `ready`."""
+        ...
+
+    def dead(self, *, before: int | None, limit: int) -> Sequence[Task]:
+        """At most `limit` failed tasks with ids below `before`, newest first, of jobs that ended partial or failed.
+
+        Those that had ended when their job was last tried again are not among them.
+        """
         ...
 
     def ready_before(self, node: NodeName, *, ready_at_ms: int, limit: int) -> Sequence[Task]:
@@ -220,6 +279,10 @@ class TaskRecords(Protocol):
 
     def absences(self) -> Mapping[NodeName, int]:
         """For each unconnected node with ready tasks, since when the first of them has waited for it."""
+        ...
+
+    def oldest_ready_ms(self, *, connected: bool) -> int | None:
+        """Since when the first of the ready tasks whose node is connected, or is not, has been ready."""
         ...
 
     def extend_all(self, *, expires_at_ms: int, due_by_ms: int) -> None:
@@ -255,6 +318,10 @@ class AttemptRecords(Protocol):
         """How it ended."""
         ...
 
+    def of_task(self, task_id: int, *, limit: int) -> Sequence[Attempt]:
+        """At most `limit` attempts of a task, the latest first."""
+        ...
+
 
 class ObjectRows(Protocol):
     """Objects of jobs, keyed by job and row. Every list is in the order of rows and bounded by its caller."""
@@ -282,6 +349,10 @@ class ObjectRows(Protocol):
         """The rows that `task` has still to deal with, or the first of them; a task has few."""
         ...
 
+    def pending_of_many(self, tasks: Sequence[Task]) -> Mapping[int, Sequence[ObjectRow]]:
+        """What `pending_of` gives for each of `tasks`, by its id. Asked for so, it is read at once for all."""
+        ...
+
     def end(self, task: Task, outcome: Outcome, *, error: ErrorInfo | None) -> None:
         """The rows that `task` has still to deal with end so; an error of None leaves each its own."""
         ...
@@ -292,6 +363,10 @@ class ObjectRows(Protocol):
 
     def count_attempt(self, task: Task) -> None:
         """The rows that `task` has still to deal with are part of one attempt more."""
+        ...
+
+    def brought(self, manifests: frozenset[str]) -> frozenset[str]:
+        """Those of `manifests` that some job has brought somewhere."""
         ...
 
     def holders(self, manifests: Sequence[str], *, limit: int) -> Sequence[NodeName]:
@@ -311,8 +386,91 @@ class EventRecords(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """What one page of moving or pruning has dealt with: whole jobs, and rows that belong to jobs."""
+
+    jobs: int = 0
+    rows: int = 0
+
+
+class HistoryRecords(Protocol):
+    """Jobs that ended a while ago, with their tasks and attempts, keyed by the ids that they always had.
+
+    Their objects and events are where they were. Nothing here changes; it is added by `move` and removed by
+    `prune`. Of a job that is being moved the first tasks are here already, while its row is still in `JobRecords`.
+    """
+
+    def get(self, job_id: int) -> Job | None:
+        """The job, if it is in history."""
+        ...
+
+    def by_idempotency_key(self, key: str) -> Job | None:
+        """The job in history that was submitted under `key`."""
+        ...
+
+    def page(self, *, before: int | None, above: int, limit: int, state: JobState | None) -> Sequence[Job]:
+        """At most `limit` jobs with ids below `before` and above `above`, newest first."""
+        ...
+
+    def task(self, task_id: int) -> Task | None:
+        """The task, if it is in history."""
+        ...
+
+    def holds_tasks_of(self, job_id: int) -> bool:
+        """Whether any task of the job is in history."""
+        ...
+
+    def first_end_to_move_ms(self) -> int | None:
+        """When the first of the ended jobs that are not in history ended."""
+        ...
+
+    def first_end_ms(self) -> int | None:
+        """When the first of the jobs in history ended."""
+        ...
+
+    def move(self, *, ended_by_ms: int, jobs_max: int, tasks_max: int) -> Gone:
+        """Moves jobs here that had ended by then, longest ended first, with at most `tasks_max` tasks in all.
+
+        A job with more moves by itself, a page of tasks with each call in the order of their ids, and its row with
+        the last page. Each call that finds such a job moves something.
+        """
+        ...
+
+    def prune(self, *, ended_by_ms: int, jobs_max: int, rows_max: int) -> Gone:
+        """Removes jobs from here that had ended by then, longest ended first, with all that is kept of them.
+
+        At most `rows_max` tasks, attempts, objects and events in all; a job's row goes after everything else.
+        """
+        ...
+
+
+class UpkeepRecords(Protocol):
+    """What the database notes of its own working, so that replicas know of each other."""
+
+    def first_wake_ms(self) -> int | None:
+        """When the first of the wakes that are kept was noted."""
+        ...
+
+    def forget_wakes(self, *, by_ms: int, limit: int) -> int:
+        """Removes at most `limit` that were noted by then, the first first; returns how many."""
+        ...
+
+    def first_writer_ms(self) -> int | None:
+        """When the writer that has been silent for longest wrote."""
+        ...
+
+    def forget_writers(self, *, by_ms: int) -> int:
+        """Removes the writers that have not written since then; returns how many."""
+        ...
+
+    def renew_identity(self) -> str:
+        """Another `Unit.control_plane` from the next unit on; returns it."""
+        ...
+
+
 class LimitRecords(Protocol):
-    """Bandwidth limits of nodes and links. Those of a node that is removed go with it."""
+    """Limits of nodes and links. Those of a node that is removed go with it."""
 
     def of_node(self, node: NodeName) -> NodeLimits:
         """The node's own; without any where none were set."""
@@ -338,8 +496,31 @@ class LimitRecords(Protocol):
         """At most `limit` links that are limited and follow `after`, by source and destination."""
         ...
 
-    def set_link(self, *, src_node: NodeName, dst_node: NodeName, bytes_per_s: int | None) -> None:
-        """Replaces the limit of a link; None removes it. Both nodes must be known."""
+    def set_link(self, link: LinkLimit) -> None:
+        """Replaces the limits of a link; one without any is removed. Both nodes must be known."""
+        ...
+
+
+class DutyRecords(Protocol):
+    """The leases of duties, keyed by name, and which replicas there are. See `domain.duty`."""
+
+    def get(self, name: str) -> DutyLease | None:
+        """The lease of that name, live or not, if anybody ever had it."""
+        ...
+
+    def put(self, lease: DutyLease) -> None:
+        """Adds it, or replaces the one of that name."""
+        ...
+
+    def all(self) -> Sequence[DutyLease]:
+        """Every lease there is, by name."""
+        ...
+
+    def writers(self, *, limit: int) -> Sequence[tuple[str, int]]:
+        """At most `limit` replicas that have written, and when they last did, the latest first.
+
+        Where no other process can have the database there are none.
+        """
         ...
 
 
@@ -396,6 +577,21 @@ class Unit(Protocol):
         ...
 
     @property
+    def history(self) -> HistoryRecords:
+        """Jobs that ended a while ago."""
+        ...
+
+    @property
+    def upkeep(self) -> UpkeepRecords:
+        """What the database notes of its own working."""
+        ...
+
+    @property
+    def duties(self) -> DutyRecords:
+        """The leases of duties."""
+        ...
+
+    @property
     def limits(self) -> LimitRecords:
         """Bandwidth limits."""
         ...
@@ -418,7 +614,10 @@ class Database(Protocol):
         What `work` raises undoes the unit, and only that, and is raised here.
 
         Raises:
-            Unavailable: too much is waiting, or the disk refuses; nothing of the unit took effect.
+            Unavailable: too much is waiting, the database refuses, or it is away for longer than a caller is kept
+                waiting; nothing of the unit took effect, but where the database was lost while it committed and
+                did not come back in time, or hung: then nobody knows, and the message says so.
+            StoreFailed: another release has migrated the database; this process has to end.
         """
         ...
 

@@ -23,7 +23,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65_535, description="TCP port to listen on; 0 for any that is free.")
     data_dir: str = Field("replicator-control-plane", description="Folder for the database; made if missing.")
     database_url: str | None = Field(
-        None, description="Database, as sqlite:////path/to/file; by default a file in the data folder."
+        None,
+        description="Database, as sqlite:////path/to/file or, for several replicas, "
+        "postgresql://user:password@host:5432/name; by default a file in the data folder.",
     )
     advertise_url: HttpUrl | None = Field(
         None, description="URL under which nodes reach this control plane; by default http://HOST:PORT."
@@ -36,6 +38,12 @@ class Settings(BaseSettings):
     )
     attempts_max: int = Field(
         8, ge=1, le=1000, description="Failed attempts, beyond unreachable nodes, after which a task fails."
+    )
+    losses_max: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Losses of a node in a row after which the task it was at fails as poison.",
     )
     backoff_floor_seconds: float = Field(
         1, ge=0, le=3600, description="Least delay before another attempt, in seconds."
@@ -52,6 +60,24 @@ class Settings(BaseSettings):
         le=31_536_000,
         description="Seconds a task waits for an unreachable node before it fails.",
     )
+    duty_lease_seconds: float = Field(
+        5,
+        gt=0,
+        le=31_536_000,
+        description="Seconds after which another replica takes over the duties of one that is gone; Postgres only.",
+    )
+    history_after_seconds: float = Field(
+        86_400,
+        ge=0,
+        le=31_536_000,
+        description="Seconds after its end that a job moves to history, where it can be read but not retried.",
+    )
+    history_keep_seconds: float = Field(
+        7_776_000,
+        ge=0,
+        le=3_153_600_000,
+        description="Seconds after its end that a job in history is removed with all its rows; 0 for never.",
+    )
     event_streams_max: int = Field(
         256, ge=1, le=10_000, description="Streams of job events that may be open; more are answered 503."
     )
@@ -66,6 +92,12 @@ class Settings(BaseSettings):
     def _lease_outlasts_poll(self) -> Self:
         if self.poll_seconds >= self.session_lease_seconds:
             raise ValueError("poll_seconds must be less than session_lease_seconds")
+        return self
+
+    @model_validator(mode="after")
+    def _history_keeps_what_it_gets(self) -> Self:
+        if 0 < self.history_keep_seconds < self.history_after_seconds:
+            raise ValueError("history_keep_seconds must not be less than history_after_seconds, but for 0")
         return self
 
     def url_for_nodes(self, port: int) -> str:

@@ -1,6 +1,7 @@
 """The session with the control plane: reports progress and results, takes tasks.
 
-One poll at a time. It waits at the control plane for something to do; a result that becomes ready meanwhile
+One poll at a time, to whichever replica of the control plane answers; one that is lost is sent again while the session
+may still live, so a replica that dies costs a moment and no session. A poll waits at the control plane for something to do; a result that becomes ready meanwhile
 interrupts it, which is harmless because the control plane repeats what was not heard. While no control plane
 can be reached pulls go on, and their results wait in the outbox.
 """
@@ -9,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 
 from replicator import __version__
 from replicator.client.sessions import SessionClient
 from replicator.data_plane.metrics import NodeMetrics
 from replicator.data_plane.replication.rate import Pacer
 from replicator.data_plane.replication.runner import TaskRunner
-from replicator.kernel.errors import Conflict, Fenced, NotFound, ReplicatorError
+from replicator.data_plane.space_reports import SpaceReports
+from replicator.kernel.errors import Conflict, Fenced, NotFound, PeerUnreachable, ReplicatorError
 from replicator.runtime.logging import get_logger
 from replicator.wire.sessions import (
     RESULTS_MAX,
@@ -31,6 +34,7 @@ log = get_logger()
 PROGRESS_SECONDS = 1.0
 RESULTS_BYTES_MAX = 3 * 1024 * 1024
 _RETRY_SECONDS_MAX = 15.0
+_POLL_RETRY_SECONDS_MAX = 1.0
 _SHORT_TASK_SECONDS = 0.03
 
 
@@ -42,6 +46,8 @@ class ControlLink:
         fixed_url: the control plane this node was told to join at its start; no other is accepted.
         pacer: hears the limits that the control plane sets.
         rng: spreads the retries of many nodes.
+        labels, zone: what this node says of itself.
+        space: when to tell of its disk.
     """
 
     def __init__(
@@ -55,6 +61,9 @@ class ControlLink:
         metrics: NodeMetrics,
         pacer: Pacer,
         rng: random.Random,
+        labels: Mapping[str, str],
+        zone: str | None,
+        space: SpaceReports,
     ) -> None:
         self._node = node
         self._boot_id = boot_id
@@ -64,7 +73,12 @@ class ControlLink:
         self._metrics = metrics
         self._pacer = pacer
         self._rng = rng
+        self._labels = dict(labels)
+        self._zone = zone
+        self._space = space
         self._url = fixed_url
+        # What the pacer has been set to stays true whoever said so, so it outlives sessions.
+        self._heard = ""
         self._told = asyncio.Event()
         self._result_ready = asyncio.Event()
 
@@ -132,6 +146,7 @@ class ControlLink:
 
     async def _hold_session(self, client: SessionClient, runner: TaskRunner) -> None:
         results = runner.results(RESULTS_MAX, bytes_max=RESULTS_BYTES_MAX)
+        space = await asyncio.to_thread(self._space.current)
         session = await client.open(
             OpenSession.model_validate(
                 {
@@ -140,19 +155,38 @@ class ControlLink:
                     "base_url": self._base_url,
                     "rpc_url": self._rpc_url,
                     "release": __version__,
+                    "labels": self._labels,
+                    "zone": self._zone,
+                    "space": space,
                     "results": results,
                 }
             )
         )
+        self._space.heard(space)
         runner.serve(session.control_plane)
         runner.acknowledge(session.acknowledged)
         self._metrics.session.set(1)
         log.info("session.opened", control_plane=client.base_url, session=session.session_id)
-        url = self._url
+        url, now = self._url, asyncio.get_running_loop().time
+        heard_s, failures = now(), 0
         while self._url == url:
-            await self._poll(client, session, runner)
+            try:
+                if await self._poll(client, session, runner):
+                    heard_s, failures = now(), 0
+            except (Fenced, NotFound):
+                raise
+            except ReplicatorError as error:
+                # The session lives on in the database, and any replica may answer the next poll.
+                failures += 1
+                if now() - heard_s > session.lease_seconds:
+                    raise
+                log.info("poll.lost", control_plane=client.base_url, reason=error.message)
+                await asyncio.sleep(
+                    self._rng.uniform(0, min(_POLL_RETRY_SECONDS_MAX, 0.05 * 2 ** min(failures, 6)))
+                )
 
-    async def _poll(self, client: SessionClient, session: SessionOpened, runner: TaskRunner) -> None:
+    async def _poll(self, client: SessionClient, session: SessionOpened, runner: TaskRunner) -> bool:
+        """Whether it was answered, rather than interrupted by a result."""
         self._result_ready.clear()
         running = runner.progress()
         results = runner.results(RESULTS_MAX, bytes_max=RESULTS_BYTES_MAX)
@@ -160,20 +194,30 @@ class ControlLink:
             boot_id=self._boot_id,
             wait_seconds=0 if results else PROGRESS_SECONDS if running else session.poll_seconds,
             capacity=min(runner.capacity, TASKS_MAX),
+            space=await asyncio.to_thread(self._space.news),
             running=running,
             results=results,
+            heard=self._heard,
         )
         polling = asyncio.create_task(client.poll(session.session_id, message))
         interrupted = asyncio.create_task(self._result_ready.wait())
         try:
-            await asyncio.wait([polling, interrupted], return_when=asyncio.FIRST_COMPLETED)
+            silence_s_max = message.wait_seconds + session.lease_seconds / 3
+            await asyncio.wait(
+                [polling, interrupted], return_when=asyncio.FIRST_COMPLETED, timeout=silence_s_max
+            )
             if not polling.done():
-                return
+                if interrupted.done():
+                    return False
+                # Whoever has it may have been stopped; the session may yet be renewed elsewhere.
+                raise PeerUnreachable(f"no answer to a poll within {silence_s_max:g} s")
             reply = polling.result()
         finally:
             polling.cancel()
             interrupted.cancel()
             await asyncio.wait([polling, interrupted])
+        self._space.heard(message.space)
+        self._heard = reply.told
         self._pacer.set_limits(reply.limits)
         for ref in reply.cancel:
             runner.cancel(ref)
@@ -184,6 +228,7 @@ class ControlLink:
         runner.acknowledge(reply.acknowledged)
         if reply.tasks:
             await self._result_soon()
+        return True
 
     async def _result_soon(self) -> None:
         """A short task's result goes with the next poll, which it would interrupt otherwise."""

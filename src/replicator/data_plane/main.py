@@ -36,6 +36,8 @@ from replicator.data_plane.replication.survey import SurveyRun
 from replicator.data_plane.replication.work import BeginWork
 from replicator.data_plane.settings import NodeSettings
 from replicator.data_plane.settling import LoopSettler
+from replicator.data_plane.space_reports import SpaceReports
+from replicator.data_plane.storage import files
 from replicator.data_plane.storage.backup import Backups
 from replicator.data_plane.storage.codec import ChunkCompressor
 from replicator.data_plane.storage.rocks_catalog import RocksCatalog
@@ -52,7 +54,7 @@ from replicator.runtime.clock import SystemClock
 from replicator.runtime.logging import configure_logging, get_logger
 from replicator.runtime.server import bind, serve
 from replicator.runtime.settings_command import settings_command
-from replicator.wire.sessions import JoinReply, JoinRequest, RateLimits
+from replicator.wire.sessions import DiskSpace, JoinReply, JoinRequest, RateLimits
 
 log = get_logger()
 
@@ -105,6 +107,9 @@ class Node:
             metrics=self._metrics,
             pacer=self._pacer,
             rng=random.Random(),  # noqa: S311  (spreads retries)
+            labels=settings.own_labels,
+            zone=settings.zone,
+            space=SpaceReports(lambda: _disk_space(str(settings.data_dir)), SystemClock()),
         )
         runner = TaskRunner(
             self._store,
@@ -218,6 +223,10 @@ def run(settings: NodeSettings) -> None:
     log.info("node.stopped")
     if node.failed:
         raise ReplicatorError("a part of the node broke; the log says why")
+
+
+def _disk_space(folder: str) -> DiskSpace:
+    return DiskSpace(bytes_total=files.total_bytes(folder), bytes_free=files.free_bytes(folder))
 
 
 def _bind_rpc(settings: NodeSettings) -> socket.socket | None:

@@ -6,15 +6,25 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, TypeAdapter, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from replicator.runtime.logging import LogFormat, LogLevel
-from replicator.wire.values import NodeNameField
+from replicator.wire.values import Labels, NodeNameField, Zone
 
 MEBIBYTE = 1024 * 1024
 RPC_PORT_OFFSET = 100
 _LOCAL_ADDRESSES = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
+
+
+_LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
+
+
+def _labels_in(text: str | None) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in (text or "").split(",") if pair]
+    if not all(equals for _, equals, _ in pairs):
+        raise ValueError("write labels as key=value, separated by commas")
+    return {key: value for key, _, value in pairs}
 
 
 class NodeSettings(BaseSettings):
@@ -56,6 +66,15 @@ class NodeSettings(BaseSettings):
         validation_alias="REPLICATOR_CONTROL_PLANE_URL",
         json_schema_extra={"flag": "--control-plane"},
         description="Control plane to join; without it, the one that registers this node says so.",
+    )
+    zone: Zone | None = Field(
+        None, description="Where this node stands; what an operator tells the control plane wins."
+    )
+    labels: str | None = Field(
+        None,
+        json_schema_extra={"flag": "--label", "repeated": True},
+        description="Labels of this node as key=value, separated by commas; the flag may be given several times. "
+        "What an operator tells the control plane wins.",
     )
     threads: int = Field(8, ge=1, le=256, description="Threads for cutting, hashing and reading.")
     pulls_max: int = Field(4, ge=1, le=64, description="Tasks carried out at the same time.")
@@ -141,6 +160,17 @@ class NodeSettings(BaseSettings):
         "info", description="Least severe events to log: debug, info, warning or error."
     )
     log_format: LogFormat = Field("auto", description="json, text, or auto: text on a terminal.")
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_labels(cls, text: str | None) -> str | None:
+        _LABELS.validate_python(_labels_in(text))
+        return text
+
+    @property
+    def own_labels(self) -> dict[str, str]:
+        """What this node says of itself."""
+        return _labels_in(self.labels)
 
     @property
     def reachable_at(self) -> str:

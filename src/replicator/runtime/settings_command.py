@@ -24,14 +24,15 @@ def settings_command(
 ) -> typer.Typer:
     """A Typer application with one command, `replicator NAME`.
 
-    Each field of `model` is an option of the field's name, or of its `json_schema_extra["flag"]`. A setting
+    Each field of `model` is an option of the field's name, or of its `json_schema_extra["flag"]`. Where that says
+    "repeated" as well the option may be given several times, and its values are joined by commas. A setting
     that is wrong, and a `ReplicatorError` of `run`, end the process with one clear line and a status of
     `EXIT_USAGE` or `EXIT_ERROR`.
     """
 
     def command(**given: Any) -> None:
         try:
-            settings = model(**{field: value for field, value in given.items() if value is not None})
+            settings = model(**_told(given))
         except ValidationError as error:
             for wrong in error.errors():
                 _complain(name, f"{_option_of(model, wrong['loc'])}{wrong['msg']}")
@@ -47,7 +48,7 @@ def settings_command(
             field,
             inspect.Parameter.KEYWORD_ONLY,
             default=_option(model, field, info),
-            annotation=_plain_type(info) | None,
+            annotation=(list[str] if _is_repeated(info) else _plain_type(info)) | None,
         )
         for field, info in model.model_fields.items()
     ]
@@ -92,6 +93,16 @@ def _option(model: type[BaseSettings], field: str, info: FieldInfo) -> Any:
         show_envvar=True,
         show_default=False if default is None or default is PydanticUndefined else str(default),
     )
+
+
+def _told(given: dict[str, Any]) -> dict[str, Any]:
+    joined = {field: ",".join(value) if isinstance(value, list) else value for field, value in given.items()}
+    return {field: value for field, value in joined.items() if value is not None and given[field] != []}
+
+
+def _is_repeated(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and extra.get("repeated") is True
 
 
 def _plain_type(info: FieldInfo) -> type:

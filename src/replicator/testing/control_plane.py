@@ -15,7 +15,7 @@ import httpx
 from fastapi import FastAPI
 
 from replicator.control_plane.api.app import create_app
-from replicator.control_plane.db.database import SqlDatabase
+from replicator.control_plane.db.database import open_file
 from replicator.control_plane.domain.job_event import JobEvent
 from replicator.control_plane.domain.object_row import ObjectRow
 from replicator.control_plane.main import ControlPlane, Surroundings, open_control_plane
@@ -60,6 +60,7 @@ class FakeNode:
         self.name = name
         self.boot_id = f"{name}-boot-{boot}"
         self.session_id = ""
+        self.heard = ""
 
     async def open(self, *results: dict[str, Any], rpc_url: str | None = None) -> SessionOpened:
         """Open a session, handing in the outbox of an earlier life."""
@@ -80,13 +81,15 @@ class FakeNode:
 
     async def poll_raw(self, **message: Any) -> httpx.Response:
         """Poll, and give the answer as it is."""
-        told = {"boot_id": self.boot_id, "capacity": 4, **message}
+        told = {"boot_id": self.boot_id, "capacity": 4, "heard": self.heard, **message}
         return await self._http.post(f"/sessions/{self.session_id}/poll", json=told)
 
     async def poll(self, **message: Any) -> PollReply:
         """Poll; any error is raised."""
         response = await self.poll_raw(**message)
-        return PollReply.model_validate(response.raise_for_status().json())
+        reply = PollReply.model_validate(response.raise_for_status().json())
+        self.heard = reply.told
+        return reply
 
     async def claim(self) -> TaskAssignment:
         """The one task that there is to claim."""
@@ -191,13 +194,25 @@ class ControlPlaneUnderTest:
         return NodeView.model_validate((await self.http.get(f"/nodes/{name}")).raise_for_status().json())
 
 
+_FOR_EVER_S = 31_536_000
+_PLANES = count(1)
+# Those that are not in use: one takes longer to build than to use.
+_APPS: list[FastAPI] = []
+
+
 @asynccontextmanager
 async def control_plane_in(
-    data_dir: str, *, clock: Clock | None = None, uniforms: Sequence[float] = (0.5,), **settings: Any
+    data_dir: str,
+    *,
+    clock: Clock | None = None,
+    uniforms: Sequence[float] = (0.5,),
+    database_url: str | None = None,
+    **settings: Any,
 ) -> AsyncIterator[ControlPlaneUnderTest]:
-    """A control plane over a database in `data_dir`, started as a process would.
+    """A control plane over a database in `data_dir`, or over that of `database_url`, started as a process would.
 
-    Random numbers are `uniforms`, as fractions of their range, again and again.
+    Postgres has the time of `clock`, too, and the leases of duties do not run out there while the test lets
+    time pass, unless `settings` say so: this one has them all. Random numbers are `uniforms`, as fractions of their range, again and again.
     """
     clock = clock or ManualClock()
     joiner = ScriptedJoiner()
@@ -206,24 +221,30 @@ async def control_plane_in(
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * uniforms[next(draws) % len(uniforms)]
 
-    _provide_database(data_dir)
+    if database_url is None:
+        _provide_database(data_dir)
+    else:
+        settings = {"duty_lease_seconds": _FOR_EVER_S} | settings
+    plane = next(_PLANES)
     parts = open_control_plane(
-        Settings(data_dir=data_dir, **settings),
+        Settings(data_dir=data_dir, database_url=database_url, **settings),
         Surroundings(
             clock=clock,
             joiner=joiner,
             uniform=uniform,
-            new_session_id=lambda: f"session-{next(sessions)}-{clock.wall_ms()}",
+            new_session_id=lambda: f"session-{next(sessions)}-{clock.wall_ms()}-{plane}",
+            database_now_ms=clock.wall_ms,
         ),
     )
     try:
-        app = _app()
+        app = _APPS.pop() if _APPS else create_app(None, lifespan=_no_lifespan)
         app.state.services = parts.services
         await parts.scheduler.start_anew()
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://control-plane"
         ) as http:
             yield ControlPlaneUnderTest(parts=parts, http=http, clock=clock, joiner=joiner)
+        _APPS.append(app)
     finally:
         parts.close()
 
@@ -240,15 +261,9 @@ def _provide_database(data_dir: str) -> None:
 def _migrated_database() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "empty.sqlite")
-        SqlDatabase(path, clock=ManualClock(), on_events=lambda _: None).close()
+        open_file(path, clock=ManualClock(), on_events=lambda _: None).close()
         with open(path, "rb") as file:
             return file.read()
-
-
-@cache
-def _app() -> FastAPI:
-    """One for all tests of a process, for it takes longer to build than to use."""
-    return create_app(None, lifespan=_no_lifespan)
 
 
 @asynccontextmanager

@@ -7,8 +7,10 @@ from typing import TypeVar
 
 from replicator.control_plane.ports import Event, Unit
 from replicator.kernel.clock import Clock
+from replicator.testing.memory_history import MemoryHistory, MemoryUpkeep
 from replicator.testing.memory_records import (
     MemoryAttempts,
+    MemoryDuties,
     MemoryEvents,
     MemoryJobs,
     MemoryLimits,
@@ -32,10 +34,13 @@ class MemoryUnit:
         self.sessions = MemorySessions(tables)
         self.jobs = MemoryJobs(tables)
         self.tasks = MemoryTasks(tables)
-        self.attempts = MemoryAttempts(tables)
+        self.attempts = MemoryAttempts(tables, now_ms=now_ms)
         self.objects = MemoryObjects(tables)
         self.events = MemoryEvents(tables, now_ms=now_ms)
         self.limits = MemoryLimits(tables)
+        self.history = MemoryHistory(tables)
+        self.upkeep = MemoryUpkeep()
+        self.duties = MemoryDuties(tables)
         self.noted: list[Event] = []
 
     def note(self, event: Event) -> None:

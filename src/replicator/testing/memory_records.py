@@ -13,7 +13,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from replicator.control_plane.domain import fairness
 from replicator.control_plane.domain import job as jobs
+from replicator.control_plane.domain.attempt import Attempt
+from replicator.control_plane.domain.duty import DutyLease
 from replicator.control_plane.domain.job import Job, JobState
 from replicator.control_plane.domain.job_event import EVENTS_MAX, JobEvent
 from replicator.control_plane.domain.lease import Session
@@ -35,14 +38,24 @@ class Tables:
     jobs: dict[int, Job] = field(default_factory=dict)
     tasks: dict[int, Task] = field(default_factory=dict)
     attempts: dict[tuple[int, int], str | None] = field(default_factory=dict)
+    attempt_stories: dict[tuple[int, int], Attempt] = field(default_factory=dict)
     objects: dict[tuple[int, int], ObjectRow] = field(default_factory=dict)
     events: dict[int, list[JobEvent]] = field(default_factory=dict)
     node_limits: dict[NodeName, NodeLimits] = field(default_factory=dict)
     links: dict[tuple[NodeName, NodeName], LinkLimit] = field(default_factory=dict)
+    duties: dict[str, DutyLease] = field(default_factory=dict)
+    job_history: dict[int, Job] = field(default_factory=dict)
+    task_history: dict[int, Task] = field(default_factory=dict)
+    newest: Counter[str] = field(default_factory=Counter)
+
+    def new_id(self, of: str) -> int:
+        """An id that was never given before."""
+        self.newest[of] += 1
+        return self.newest[of]
 
     def copy(self) -> Tables:
         """As it is now; the values in it do not change."""
-        tables = {name: dict(table) for name, table in vars(self).items()}
+        tables = {name: table.copy() for name, table in vars(self).items()}
         return Tables(**tables | {"events": {job: list(told) for job, told in self.events.items()}})
 
 
@@ -157,13 +170,17 @@ class MemoryJobs:
 
     def add(self, job: Job) -> Job:
         """See `JobRecords`."""
-        job = replace(job, id=len(self._tables.jobs) + 1)
+        job = replace(job, id=self._tables.new_id("job"))
         self.put(job)
         return job
 
     def get(self, job_id: int) -> Job | None:
         """See `JobRecords`."""
         return self._tables.jobs.get(job_id)
+
+    def get_many(self, job_ids: frozenset[int]) -> Mapping[int, Job]:
+        """See `JobRecords`."""
+        return {job_id: job for job_id in job_ids if (job := self.get(job_id)) is not None}
 
     def by_idempotency_key(self, key: str) -> Job | None:
         """See `JobRecords`."""
@@ -183,7 +200,7 @@ class MemoryJobs:
     def to_plan(self, *, limit: int) -> Sequence[Job]:
         """See `JobRecords`."""
         found = [job for job in self._all() if next_step(job) is not None]
-        return sorted(found, key=lambda job: (-job.priority, job.id))[:limit]
+        return sorted(found, key=lambda job: (job.plan_rank_ms, job.id))[:limit]
 
     def dry_run_before(self, job: Job) -> Job | None:
         """See `JobRecords`."""
@@ -208,6 +225,28 @@ class MemoryJobs:
         live = [job for job in self._all() if job.state in jobs.LIVE]
         return [job.id for job in live if name in {job.spec.src_node, job.spec.dst_node}][:limit]
 
+    def to_start(self, *, now_ms: int, limit: int) -> Sequence[Job]:
+        """See `JobRecords`."""
+        due = [job for job in self._all() if job.postponed and (job.start_at_ms or 0) <= now_ms]
+        return sorted(due, key=lambda job: (job.start_at_ms or 0, job.id))[:limit]
+
+    def next_start_ms(self) -> int | None:
+        """See `JobRecords`."""
+        return _first_ms(job.start_at_ms for job in self._all() if job.postponed)
+
+    def overdue(self, *, now_ms: int, limit: int) -> Sequence[Job]:
+        """See `JobRecords`."""
+        due = [job for job in self._with_deadline() if (job.deadline_at_ms or 0) <= now_ms]
+        return sorted(due, key=lambda job: (job.deadline_at_ms or 0, job.id))[:limit]
+
+    def next_deadline_ms(self) -> int | None:
+        """See `JobRecords`."""
+        return _first_ms(job.deadline_at_ms for job in self._with_deadline())
+
+    def _with_deadline(self) -> list[Job]:
+        live = jobs.LIVE - {JobState.CANCELLING}
+        return [job for job in self._all() if job.deadline_at_ms is not None and job.state in live]
+
     def counts(self) -> Mapping[JobState, int]:
         """See `JobRecords`."""
         return Counter(job.state for job in self._all())
@@ -224,13 +263,17 @@ class MemoryTasks:
 
     def add(self, task: Task) -> Task:
         """See `TaskRecords`."""
-        task = replace(task, id=len(self._tables.tasks) + 1)
+        task = replace(task, id=self._tables.new_id("task"))
         self.put(task)
         return task
 
     def get(self, task_id: int) -> Task | None:
         """See `TaskRecords`."""
         return self._tables.tasks.get(task_id)
+
+    def get_many(self, task_ids: frozenset[int]) -> Mapping[int, Task]:
+        """See `TaskRecords`."""
+        return {task_id: task for task_id in task_ids if (task := self.get(task_id)) is not None}
 
     def put(self, task: Task) -> None:
         """See `TaskRecords`."""
@@ -240,11 +283,27 @@ class MemoryTasks:
     def set_priority(self, job_id: int, priority: int) -> None:
         """See `TaskRecords`."""
         for task in self.live_of_jobs([job_id]):
-            self.put(replace(task, priority=priority))
+            rank_ms = fairness.moved(task.rank_ms, before=task.priority, priority=priority)
+            self.put(replace(task, priority=priority, rank_ms=rank_ms))
 
     def live_of_jobs(self, job_ids: Sequence[int]) -> Sequence[Task]:
         """See `TaskRecords`."""
         return [task for task in self._live() if task.job_id in job_ids]
+
+    def of_job(
+        self, job_id: int, *, after: int, limit: int, state: TaskState | None = None
+    ) -> Sequence[Task]:
+        """See `TaskRecords`."""
+        known = [*self._tables.task_history.values(), *self._tables.tasks.values()]
+        found = [task for task in known if task.job_id == job_id and task.id > after]
+        return sorted((task for task in found if state in {None, task.state}), key=lambda task: task.id)[
+            :limit
+        ]
+
+    def links_in_hand(self, nodes: frozenset[NodeName]) -> Mapping[tuple[NodeName, NodeName], int]:
+        """See `TaskRecords`."""
+        leased = [(task.src_node, task.dst_node) for task in self._live() if task.lease is not None]
+        return Counter(ends for ends in leased if nodes.intersection(ends))
 
     def in_hand(self, node: NodeName) -> Sequence[Task]:
         """See `TaskRecords`."""
@@ -253,7 +312,34 @@ class MemoryTasks:
     def ready(self, node: NodeName, *, limit: int) -> Sequence[Task]:
         """See `TaskRecords`."""
         ready = [task for task in self._in(TaskState.READY) if task.dst_node == node]
-        return sorted(ready, key=lambda task: (-task.priority, task.ready_at_ms, task.id))[: max(limit, 0)]
+        return sorted(ready, key=lambda task: (task.rank_ms, task.id))[: max(limit, 0)]
+
+    def ready_sources(self, node: NodeName, *, limit: int) -> Sequence[NodeName]:
+        """See `TaskRecords`."""
+        return sorted({task.src_node for task in self._in(TaskState.READY) if task.dst_node == node})[:limit]
+
+    def ready_from(self, node: NodeName, rooms: Mapping[NodeName, int]) -> Sequence[Task]:
+        """See `TaskRecords`."""
+        ready, taken = self.ready(node, limit=len(self._tables.tasks)), Counter[NodeName]()
+        found = []
+        for task in ready:
+            if taken[task.src_node] < rooms.get(task.src_node, 0):
+                taken[task.src_node] += 1
+                found.append(task)
+        return found
+
+    def dead(self, *, before: int | None, limit: int) -> Sequence[Task]:
+        """See `TaskRecords`."""
+        ended = {JobState.PARTIAL, JobState.FAILED}
+        jobs_ended = {job.id: job for job in self._tables.jobs.values() if job.state in ended}
+        found = [
+            task
+            for task in self._in(TaskState.FAILED)
+            if task.job_id in jobs_ended
+            and task.updated_at_ms > (jobs_ended[task.job_id].retried_at_ms or -1)
+            and (before is None or task.id < before)
+        ]
+        return sorted(found, key=lambda task: -task.id)[:limit]
 
     def ready_before(self, node: NodeName, *, ready_at_ms: int, limit: int) -> Sequence[Task]:
         """See `TaskRecords`."""
@@ -293,6 +379,14 @@ class MemoryTasks:
                 found[node.name] = max(min(waiting), node.disconnected_at_ms or 0)
         return found
 
+    def oldest_ready_ms(self, *, connected: bool) -> int | None:
+        """See `TaskRecords`."""
+        nodes = {
+            each.name for each in self._tables.nodes.values() if (each.session_id is not None) is connected
+        }
+        waiting = [task.ready_at_ms for task in self._in(TaskState.READY) if task.dst_node in nodes]
+        return min(waiting, default=None)
+
     def extend_all(self, *, expires_at_ms: int, due_by_ms: int) -> None:
         """See `TaskRecords`."""
         for task in self._live():
@@ -314,19 +408,34 @@ class MemoryTasks:
 
 
 class MemoryAttempts:
-    """`AttemptRecords`; keeps how each has ended."""
+    """`AttemptRecords`."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, *, now_ms: int) -> None:
         self._attempts = tables.attempts
+        self._stories = tables.attempt_stories
+        self._now_ms = now_ms
 
     def begin(self, task: Task) -> None:
         """See `AttemptRecords`."""
-        assert (task.id, task.epoch) not in self._attempts, "an epoch was given twice"
-        self._attempts[task.id, task.epoch] = None
+        key = task.id, task.epoch
+        assert key not in self._attempts, "an epoch was given twice"
+        assert task.lease is not None
+        self._attempts[key] = None
+        self._stories[key] = Attempt(
+            task_id=task.id,
+            epoch=task.epoch,
+            attempt=task.attempt,
+            session_id=task.lease.session_id,
+            boot_id=task.lease.boot_id,
+            begun_at_ms=task.begun_at_ms or self._now_ms,
+            transfer=task.transfer,
+        )
 
     def progress(self, task: Task) -> None:
         """See `AttemptRecords`."""
-        assert self._attempts[task.id, task.epoch] is None, "an attempt that has ended makes progress"
+        key = task.id, task.epoch
+        assert self._attempts[key] is None, "an attempt that has ended makes progress"
+        self._stories[key] = replace(self._stories[key], transfer=task.transfer)
 
     def end(
         self,
@@ -334,13 +443,22 @@ class MemoryAttempts:
         task_id: int,
         epoch: int,
         outcome: str,
-        error: ErrorInfo | None,  # noqa: ARG002 - the port's
-        transfer: Transfer,  # noqa: ARG002
-        now_ms: int,  # noqa: ARG002
+        error: ErrorInfo | None,
+        transfer: Transfer,
+        now_ms: int,
     ) -> None:
         """See `AttemptRecords`."""
-        assert self._attempts[task_id, epoch] is None, "an attempt has ended twice"
-        self._attempts[task_id, epoch] = outcome
+        key = task_id, epoch
+        assert self._attempts[key] is None, "an attempt has ended twice"
+        self._attempts[key] = outcome
+        self._stories[key] = replace(
+            self._stories[key], outcome=outcome, error=error, transfer=transfer, ended_at_ms=now_ms
+        )
+
+    def of_task(self, task_id: int, *, limit: int) -> Sequence[Attempt]:
+        """See `AttemptRecords`."""
+        found = [each for (task, _), each in self._stories.items() if task == task_id]
+        return sorted(found, key=lambda each: -each.epoch)[:limit]
 
 
 class MemoryObjects:
@@ -380,6 +498,10 @@ class MemoryObjects:
         rows = self._of(task.job_id)
         return [row for row in rows if row.task_id == task.id and row.outcome is Outcome.PENDING][:limit]
 
+    def pending_of_many(self, tasks: Sequence[Task]) -> Mapping[int, Sequence[ObjectRow]]:
+        """See `ObjectRows`."""
+        return {task.id: self.pending_of(task) for task in tasks}
+
     def end(self, task: Task, outcome: Outcome, *, error: ErrorInfo | None) -> None:
         """See `ObjectRows`."""
         rows = self.pending_of(task)
@@ -394,6 +516,12 @@ class MemoryObjects:
         """See `ObjectRows`."""
         self.put_many([replace(row, attempts=row.attempts + 1) for row in self.pending_of(task)])
 
+    def brought(self, manifests: frozenset[str]) -> frozenset[str]:
+        """See `ObjectRows`."""
+        arrived = {Outcome.VERIFIED, Outcome.SKIPPED}
+        found = (row.manifest for row in self._tables.objects.values() if row.outcome in arrived)
+        return manifests & frozenset(manifest for manifest in found if manifest is not None)
+
     def holders(self, manifests: Sequence[str], *, limit: int) -> Sequence[NodeName]:
         """See `ObjectRows`."""
         arrived = {Outcome.VERIFIED, Outcome.SKIPPED}
@@ -402,7 +530,8 @@ class MemoryObjects:
             for row in self._tables.objects.values()
             if row.outcome in arrived and row.manifest in manifests
         }
-        return sorted({self._tables.jobs[job_id].spec.dst_node for job_id in brought_by})[:limit]
+        known = self._tables.jobs | self._tables.job_history
+        return sorted({known[job_id].spec.dst_node for job_id in brought_by})[:limit]
 
     def _of(self, job_id: int) -> list[ObjectRow]:
         """Rows are only ever added with growing ids, so they lie in their order."""
@@ -427,6 +556,29 @@ class MemoryEvents:
     def after(self, job_id: int, *, event_id: int, limit: int) -> Sequence[JobEvent]:
         """See `EventRecords`."""
         return [event for event in self._events.get(job_id, []) if event.id > event_id][:limit]
+
+
+class MemoryDuties:
+    """`DutyRecords`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def get(self, name: str) -> DutyLease | None:
+        """See `DutyRecords`."""
+        return self._tables.duties.get(name)
+
+    def put(self, lease: DutyLease) -> None:
+        """See `DutyRecords`."""
+        self._tables.duties[lease.name] = lease
+
+    def all(self) -> Sequence[DutyLease]:
+        """See `DutyRecords`."""
+        return [lease for _, lease in sorted(self._tables.duties.items())]
+
+    def writers(self, *, limit: int) -> Sequence[tuple[str, int]]:  # noqa: ARG002 - there are none
+        """See `DutyRecords`."""
+        return []
 
 
 class MemoryLimits:
@@ -459,9 +611,8 @@ class MemoryLimits:
         """See `LimitRecords`."""
         return [link for ends, link in sorted(self._tables.links.items()) if ends > after][:limit]
 
-    def set_link(self, *, src_node: NodeName, dst_node: NodeName, bytes_per_s: int | None) -> None:
+    def set_link(self, link: LinkLimit) -> None:
         """See `LimitRecords`."""
-        self._tables.links.pop((src_node, dst_node), None)
-        if bytes_per_s is not None:
-            link = LinkLimit(src_node=src_node, dst_node=dst_node, bytes_per_s=bytes_per_s)
-            self._tables.links[src_node, dst_node] = link
+        self._tables.links.pop((link.src_node, link.dst_node), None)
+        if link.bytes_per_s is not None or link.tasks_max is not None:
+            self._tables.links[link.src_node, link.dst_node] = link

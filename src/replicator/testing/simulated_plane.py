@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 
 from replicator.control_plane.domain.policy import RetryPolicy, Uniform
@@ -22,6 +22,7 @@ from replicator.testing.memory_database import MemoryDatabase
 
 LEASE_MS = 15_000
 ATTEMPTS_MAX = 3
+LOSSES_MAX = 20
 _ROUNDS_MAX = 2000
 
 
@@ -46,7 +47,6 @@ class SimulatedPlane:
 
     async def restart(self) -> None:
         """The process ends and another begins: what was not stored is forgotten."""
-        self.link = replace(self.link, _said={})
         await self.scheduler.start_anew()
 
 
@@ -61,6 +61,7 @@ def plane_in_memory(uniform: Uniform) -> SimulatedPlane:
     database = MemoryDatabase(clock, on_events=on_events)
     policy = RetryPolicy(
         attempts_max=ATTEMPTS_MAX,
+        losses_max=LOSSES_MAX,
         delay_floor_ms=1000,
         delay_step_ms=2000,
         delay_spread_ms_max=900_000,

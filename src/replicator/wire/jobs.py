@@ -13,7 +13,9 @@ from replicator.wire.values import (
     HexVersion,
     NodeNameField,
     ObjectIdField,
+    TasksMax,
     Timestamp,
+    ToCome,
 )
 
 JobStatus = Literal[
@@ -36,6 +38,9 @@ _JOB_EXAMPLE: dict[str, JsonValue] = {
     "dry_run": False,
     "priority": 0,
     "bytes_per_second": None,
+    "tasks_max": None,
+    "start_at": None,
+    "deadline_at": "2025-06-01T18:00:00.000Z",
     "status": "running",
     "waiting_for": None,
     "progress": {
@@ -64,6 +69,13 @@ _JOB_EXAMPLE: dict[str, JsonValue] = {
 }
 
 
+_START = "It does not begin before; null for at once."
+_DEADLINE = (
+    "If it has not ended by then, it is cancelled, with the error `deadline-exceeded`; null for never."
+)
+_TASKS_MAX = "Tasks of it at a time, at most; null for as many as any job has."
+
+
 class _JobRequest(BaseModel):
     """What every job is told."""
 
@@ -74,6 +86,9 @@ class _JobRequest(BaseModel):
     dry_run: bool = Field(False, description="Change nothing: say what a run would do, to the byte.")
     priority: Priority = 0
     bytes_per_second: RateLimit | None = Field(None, description="Limit of this job; null for none.")
+    tasks_max: TasksMax | None = Field(None, description=_TASKS_MAX)
+    start_at: ToCome | None = Field(None, description=_START)
+    deadline_at: ToCome | None = Field(None, description=_DEADLINE)
 
 
 class MigrateRequest(_JobRequest):
@@ -142,6 +157,9 @@ class VerifyRequest(BaseModel):
         False, description="Prove nothing: say from the listings what the destination lacks, to the byte."
     )
     priority: Priority = 0
+    tasks_max: TasksMax | None = Field(None, description=_TASKS_MAX)
+    start_at: ToCome | None = Field(None, description=_START)
+    deadline_at: ToCome | None = Field(None, description=_DEADLINE)
 
 
 class ChangeJob(BaseModel):
@@ -151,6 +169,11 @@ class ChangeJob(BaseModel):
 
     priority: Priority | None = None
     bytes_per_second: RateLimit | None = Field(None, description="Null takes the limit away.")
+    tasks_max: TasksMax | None = Field(None, description="Null takes the limit away.")
+    start_at: ToCome | None = Field(
+        None, description="Of a job that has not begun; null, or a moment that is over, lets it begin."
+    )
+    deadline_at: ToCome | None = Field(None, description="Null takes it away.")
 
 
 class Verdict(BaseModel):
@@ -201,6 +224,9 @@ class JobView(BaseModel):
     dry_run: bool = False
     priority: int = 0
     bytes_per_second: int | None = Field(None, description="Limit of this job.")
+    tasks_max: int | None = Field(None, description="Tasks of it at a time, at most.")
+    start_at: Timestamp | None = Field(None, description="It does not begin before.")
+    deadline_at: Timestamp | None = Field(None, description="If it has not ended by then, it is cancelled.")
     status: JobStatus
     waiting_for: str | None = Field(
         None, description="Why a live job is not moving just now.", examples=["node2 to connect"]
@@ -309,4 +335,52 @@ class JobPage(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": {"jobs": [_JOB_EXAMPLE], "next_cursor": None}})
 
     jobs: list[JobView]
+    next_cursor: str | None = Field(None, description="Pass as `cursor` for the next page; null at the end.")
+
+
+_DEAD_LETTER_EXAMPLE: dict[str, JsonValue] = {
+    "task_id": 17,
+    "job_id": 4,
+    "job_status": "partial",
+    "kind": "pull",
+    "src_node": "node1",
+    "dst_node": "node2",
+    "error": {
+        "class": "permanent",
+        "code": "poison",
+        "message": "node2 was lost 20 times in a row while it was at this task",
+    },
+    "objects_failed": 1,
+    "attempts": 20,
+    "losses": 20,
+    "failed_at": "2025-06-01T12:00:00.000Z",
+}
+
+
+class DeadLetter(BaseModel):
+    """A task that has failed for good, of a job that has ended: nobody will try it again by itself."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _DEAD_LETTER_EXAMPLE})
+
+    task_id: int
+    job_id: int
+    job_status: JobStatus
+    kind: Literal["pull", "survey", "remove"]
+    src_node: str
+    dst_node: str
+    error: ErrorInfo | None = Field(description="Why it failed.")
+    objects_failed: int
+    attempts: int = Field(description="Attempts begun.")
+    losses: int = Field(description="Attempts in a row that were lost with their node.")
+    failed_at: Timestamp
+
+
+class DeadLetterPage(BaseModel):
+    """Dead letters, newest task first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"dead_letters": [_DEAD_LETTER_EXAMPLE], "next_cursor": None}}
+    )
+
+    dead_letters: list[DeadLetter]
     next_cursor: str | None = Field(None, description="Pass as `cursor` for the next page; null at the end.")

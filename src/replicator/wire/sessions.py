@@ -18,8 +18,10 @@ from replicator.wire.values import (
     BucketNameField,
     HexDigest,
     HexVersion,
+    Labels,
     NodeNameField,
     ObjectIdField,
+    Zone,
     checked_glob,
 )
 
@@ -298,6 +300,13 @@ class RateLimits(BaseModel):
     jobs: dict[RowId, Rate] = Field(default_factory=dict)
 
 
+class DiskSpace(BaseModel):
+    """Of the disk that a node keeps its store on."""
+
+    bytes_total: Amount
+    bytes_free: Amount
+
+
 class OpenSession(BaseModel):
     """`POST /sessions`: a process of node `node` has started, or lost its session."""
 
@@ -317,6 +326,9 @@ class OpenSession(BaseModel):
     base_url: HttpUrl = Field(description="Where this node can be reached, as far as it knows.")
     rpc_url: HttpUrl | None = Field(None, description="Its gRPC service, if it has one.")
     release: str = Field(max_length=40, pattern=r"^[!-~]+$")
+    labels: Labels = Field(default_factory=dict, description="What the node says of itself.")
+    zone: Zone | None = Field(None, description="Where it stands, as far as it knows.")
+    space: DiskSpace | None = None
     results: list[TaskResult] = Field(
         default_factory=list, max_length=RESULTS_MAX, description="Outbox left by an earlier life."
     )
@@ -354,8 +366,12 @@ class Poll(BaseModel):
     boot_id: BootId
     wait_seconds: float = Field(0, ge=0, le=POLL_SECONDS_MAX)
     capacity: int = Field(ge=0, le=TASKS_MAX, description="Tasks the node could start now.")
+    space: DiskSpace | None = Field(None, description="Now and then, where it has changed.")
     running: list[TaskProgress] = Field(default_factory=list, max_length=TASKS_MAX)
     results: list[TaskResult] = Field(default_factory=list, max_length=RESULTS_MAX)
+    heard: str = Field(
+        "", max_length=64, description="`told` of the last reply that arrived, from whichever replica."
+    )
 
 
 class PollReply(BaseModel):
@@ -393,6 +409,9 @@ class PollReply(BaseModel):
         default_factory=list, description="Results taken, or refused as stale: do not send them again."
     )
     limits: RateLimits = Field(default_factory=RateLimits, description="In force from now on.")
+    told: str = Field(
+        "", description="Names what this reply says: a poll that has heard it is not told at once again."
+    )
 
 
 class JoinRequest(BaseModel):

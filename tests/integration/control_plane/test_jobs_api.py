@@ -267,7 +267,7 @@ async def test_a_body_is_bounded(plane: ControlPlaneUnderTest) -> None:
 
 async def test_it_says_that_it_is_up_ready_and_how_it_does(plane: ControlPlaneUnderTest) -> None:
     assert (await plane.http.get("/health")).json() == {"status": "ok"}
-    assert (await plane.http.get("/ready")).json() == {"status": "ready", "schema_revision": "0002"}
+    assert (await plane.http.get("/ready")).json() == {"status": "ready", "schema_revision": "0003"}
     await plane.register("node1", "node2")
     await plane.connect("node2")
     await plane.migrate()

@@ -11,7 +11,7 @@ from replicator.testing.control_plane import ControlPlaneUnderTest
 
 pytestmark = pytest.mark.anyio
 
-NONE = {"ingress_bytes_per_second": None, "egress_bytes_per_second": None}
+NONE = dict.fromkeys(["ingress_bytes_per_second", "egress_bytes_per_second", "tasks_max", "serves_max"])
 
 
 def problem(response: httpx.Response, status: int) -> str:

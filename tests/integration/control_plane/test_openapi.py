@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from replicator.control_plane.api.operations import Health, Ready
 from replicator.testing.control_plane import ControlPlaneUnderTest
-from replicator.wire import jobs, nodes, sessions
+from replicator.wire import explain, jobs, nodes, replicas, sessions, tasks
 from replicator.wire.problem import MEDIA_TYPE, Problem
 
 pytestmark = pytest.mark.anyio
@@ -23,17 +23,27 @@ WITH_EXAMPLES: list[type[BaseModel]] = [
     jobs.JobObjectPage,
     jobs.JobView,
     jobs.JobPage,
+    jobs.DeadLetter,
+    jobs.DeadLetterPage,
     nodes.RegisterNode,
+    nodes.ChangeNode,
     nodes.NodeView,
     nodes.NodePage,
     nodes.NodeLimits,
     nodes.LinkLimit,
     nodes.LinkView,
     nodes.LinkPage,
+    tasks.TaskView,
+    tasks.TaskDetail,
+    tasks.AttemptView,
+    tasks.TaskPage,
+    explain.FindingView,
+    explain.Explanation,
     sessions.OpenSession,
     sessions.SessionOpened,
     sessions.Poll,
     sessions.PollReply,
+    replicas.ReplicasView,
     Health,
     Ready,
     Problem,
@@ -56,7 +66,9 @@ async def test_every_operation_is_described(plane: ControlPlaneUnderTest) -> Non
         "POST /nodes/register",
         "GET /nodes",
         "GET /nodes/{name}",
+        "PATCH /nodes/{name}",
         "DELETE /nodes/{name}",
+        "GET /nodes/{name}/explain",
         "GET /nodes/{name}/limits",
         "PUT /nodes/{name}/limits",
         "DELETE /nodes/{name}/limits",
@@ -76,8 +88,14 @@ async def test_every_operation_is_described(plane: ControlPlaneUnderTest) -> Non
         "POST /jobs/{job_id}/cancel",
         "GET /jobs/{job_id}/objects",
         "GET /jobs/{job_id}/events",
+        "GET /jobs/{job_id}/explain",
+        "GET /jobs/{job_id}/tasks",
+        "GET /dead-letters",
+        "GET /tasks/{task_id}",
+        "GET /tasks/{task_id}/explain",
         "POST /sessions",
         "POST /sessions/{session_id}/poll",
+        "GET /replicas",
         "GET /health",
         "GET /ready",
         "GET /metrics",
@@ -95,7 +113,8 @@ async def test_every_message_of_the_api_has_an_example(plane: ControlPlaneUnderT
     schemas = (await described(plane))["components"]["schemas"]
     parts = {"ErrorInfo", "JobProgress", "TaskAssignment", "TaskProgress", "TaskRef", "TaskResult"}
     parts |= {"TaskSource", "Transfer", "Filter", "PlanView", "Verdict", "Plan", "RateLimits"}
-    parts |= {"ObjectItem", "ObjectResult", "CorruptSource", "Survey", "SurveyResult", "Found"}
+    parts |= {"ObjectItem", "ObjectResult", "CorruptSource", "Survey", "SurveyResult", "Found", "DiskSpace"}
+    parts |= {"JsonValue", "DutyView", "ReplicaView"}
     assert set(schemas) - parts == {model.__name__ for model in WITH_EXAMPLES} - {"Problem"}
     assert all("example" in schemas[name] for name in set(schemas) - parts)
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from replicator.control_plane.db.database import SqlDatabase, sqlite_path
+from replicator.control_plane.db.database import open_file, sqlite_path
 from replicator.control_plane.db.migrate import bring_up_to_date, newest_revision, revision_of
 from replicator.control_plane.db.schema import metadata
 from replicator.control_plane.db.sqlite import open_engine
@@ -95,6 +95,13 @@ SORTED = {"tasks_in_hand", "tasks_live_by_job", "job_objects_of_task", "job_obje
         (lambda unit: unit.tasks.live_of_jobs([1, 2]), "tasks_live_by_job"),
         (lambda unit: unit.tasks.live_counts(), "tasks_live_by_job"),
         (lambda unit: unit.tasks.absences(), "tasks_ready"),
+        (lambda unit: unit.tasks.ready_sources(N, limit=4), "tasks_ready_by_link"),
+        (lambda unit: unit.tasks.ready_from(N, {N: 1, NodeName("m"): 2}), "tasks_ready_by_link"),
+        (lambda unit: unit.tasks.dead(before=None, limit=4), "tasks_failed"),
+        (lambda unit: unit.jobs.to_start(now_ms=1, limit=4), "jobs_postponed"),
+        (lambda unit: unit.jobs.next_start_ms(), "jobs_postponed"),
+        (lambda unit: unit.jobs.overdue(now_ms=1, limit=4), "jobs_deadline"),
+        (lambda unit: unit.jobs.next_deadline_ms(), "jobs_deadline"),
         (lambda unit: unit.jobs.to_plan(limit=4), "jobs_to_plan"),
         (lambda unit: unit.jobs.dry_run_before(job_in()), "jobs_dry_runs"),
         (lambda unit: unit.jobs.limits_to(N, limit=4), "jobs_limited"),
@@ -144,26 +151,26 @@ def test_what_is_asked_often_reads_an_index_of_its_own(
 
 def test_a_file_has_one_process(tmp_path: Path) -> None:
     path = str(tmp_path / "one.sqlite")
-    first = SqlDatabase(path, clock=ManualClock(), on_events=lambda _: None)
+    first = open_file(path, clock=ManualClock(), on_events=lambda _: None)
     with pytest.raises(Conflict, match=rf"process {os.getpid()}\) uses .*--data-dir"):
-        SqlDatabase(path, clock=ManualClock(), on_events=lambda _: None)
+        open_file(path, clock=ManualClock(), on_events=lambda _: None)
     first.close()
     first.close()
-    SqlDatabase(path, clock=ManualClock(), on_events=lambda _: None).close()
+    open_file(path, clock=ManualClock(), on_events=lambda _: None).close()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.sqlite"
     path.write_bytes(b"this is not a database" * 100)
     with pytest.raises(StoreFailed, match="not a database"):
-        SqlDatabase(str(path), clock=ManualClock(), on_events=lambda _: None)
+        open_file(str(path), clock=ManualClock(), on_events=lambda _: None)
     assert path.read_bytes().startswith(b"this is not")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreFailed, match="cannot open"):
-        SqlDatabase(str(tmp_path / "file" / "db.sqlite"), clock=ManualClock(), on_events=lambda _: None)
+        open_file(str(tmp_path / "file" / "db.sqlite"), clock=ManualClock(), on_events=lambda _: None)
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "postgresql://host/db"])

@@ -7,11 +7,14 @@ import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 import pytest
 import sqlalchemy as sa
 
+from replicator.control_plane.db import door as door_module
 from replicator.control_plane.db import sqlite
+from replicator.control_plane.db.door import Measures
 from replicator.control_plane.db.sqlite import DatabaseTime, SqliteDoor
 from replicator.kernel.errors import Unavailable
 from replicator.testing.control_plane import ManualClock
@@ -19,14 +22,25 @@ from replicator.testing.control_plane import ManualClock
 pytestmark = pytest.mark.anyio
 
 Work = Callable[[sa.Connection], object]
+Answer = TypeVar("Answer")
 
 
-class Door(SqliteDoor):
-    """A door on a fresh file with one table, that remembers the sizes of its commits."""
+class Door:
+    """A door on a fresh file with one table, for work on its connection, that remembers the sizes of its commits."""
 
     def __init__(self, path: str) -> None:
         self.commits: list[int] = []
-        super().__init__(path, now_ms=DatabaseTime(ManualClock()), on_commit=self.commits.append)
+        measures = Measures(on_commit=self.commits.append)
+        self._door = SqliteDoor(path, now_ms=DatabaseTime(ManualClock()), measures=measures)
+
+    async def transact(self, work: Callable[[sa.Connection], Answer]) -> Answer:
+        return await self._door.transact(lambda transaction: work(transaction.connection))
+
+    async def read(self, work: Callable[[sa.Connection], Answer]) -> Answer:
+        return await self._door.read(lambda transaction: work(transaction.connection))
+
+    def close(self) -> None:
+        self._door.close()
 
 
 def insert(number: int) -> Work:
@@ -170,13 +184,13 @@ async def test_the_queue_is_bounded(door: Door, monkeypatch: pytest.MonkeyPatch)
     gate = Gate()
     holding = asyncio.create_task(door.transact(gate))
     await asyncio.to_thread(gate.entered.wait, 30)
-    waiting = [asyncio.create_task(door.transact(numbers)) for _ in range(sqlite.UNITS_WAITING_MAX)]
+    waiting = [asyncio.create_task(door.transact(numbers)) for _ in range(door_module.UNITS_WAITING_MAX)]
     await asyncio.sleep(0)
     with pytest.raises(Unavailable, match="too much to do"):
         await door.transact(numbers)
     gate.leave.set()
     await asyncio.gather(holding, *waiting)
-    monkeypatch.setattr(sqlite, "READS_WAITING_MAX", 0)
+    monkeypatch.setattr(door_module, "READS_WAITING_MAX", 0)
     with pytest.raises(Unavailable, match="too much to do"):
         await door.read(numbers)
 

@@ -68,6 +68,15 @@ def test_a_local_failure_names_the_file(capsys: pytest.CaptureFixture[str]) -> N
         ("GET /versions?bucket=photos lists", "'replicator versions NODE --bucket photos' lists"),
         ("GET /nodes lists those", "'replicator nodes' lists those"),
         ("POST /nodes/register adds one", "'replicator nodes register' adds one"),
+        ("resume it: POST /jobs/5/resume", "resume it: 'replicator job 5 --resume'"),
+        (
+            "POST /jobs/5/retry; GET /jobs/5/objects?outcome=failed lists them",
+            "'replicator job 5 --retry'; 'replicator job 5 --objects --outcome failed' lists them",
+        ),
+        ("a higher priority: PATCH /jobs/5", "a higher priority: 'replicator job 5 --priority N'"),
+        ("PUT /nodes/node-1/limits", "'replicator limits node node-1'"),
+        ("PUT /links/node1/node.2", "'replicator limits link node1 node.2'"),
+        ('PATCH /nodes/node1 {"maintenance": false}', "'replicator nodes maintenance node1 off'"),
         ("there is no object 'GET'", "there is no object 'GET'"),
     ],
 )

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 
 from replicator.cli.units import (
@@ -5,6 +7,9 @@ from replicator.cli.units import (
     duration_text,
     parse_bytes,
     parse_duration,
+    parse_moment,
+    parse_optional_count,
+    parse_optional_moment,
     parse_optional_rate,
     parse_rate,
     rate_text,
@@ -102,3 +107,35 @@ def test_a_span_of_time_is_understood(text: str, seconds: int) -> None:
 def test_what_is_no_span_of_time_is_refused_with_a_way_to_write_it(text: str) -> None:
     with pytest.raises(InvalidRequest, match="7d"):
         parse_duration(text)
+
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2h", datetime(2026, 5, 1, 14, tzinfo=UTC)),
+        ("1d12h", datetime(2026, 5, 3, tzinfo=UTC)),
+        ("2026-05-31T22:00:00Z", datetime(2026, 5, 31, 22, tzinfo=UTC)),
+        (" 2026-05-31T22:00+02:00", datetime(2026, 5, 31, 20, tzinfo=UTC)),
+        ("2026-05-31 22:00", datetime(2026, 5, 31, 22).astimezone()),
+    ],
+)
+def test_a_moment_is_understood(text: str, moment: datetime) -> None:
+    assert parse_moment(text, now=NOW) == moment
+    assert parse_optional_moment(text, now=NOW) == moment
+    assert parse_moment(text, now=NOW).tzinfo is not None
+
+
+@pytest.mark.parametrize("text", ["", "soon", "22", "-2h", "2026-13-01", "99999999999w"])
+def test_what_is_no_moment_is_refused_with_a_way_to_write_it(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="write it like 2h"):
+        parse_moment(text, now=NOW)
+
+
+def test_a_moment_or_a_number_may_be_none() -> None:
+    assert parse_optional_moment("none", now=NOW) is None
+    assert (parse_optional_count("4"), parse_optional_count(" None ")) == (4, None)
+    with pytest.raises(InvalidRequest, match="no number"):
+        parse_optional_count("4.5")

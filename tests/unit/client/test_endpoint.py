@@ -1,6 +1,7 @@
 """Whatever a server does, a call ends in an answer or in an error of the tree that says what to check."""
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from replicator.client import endpoint
 from replicator.client.control_plane import ControlPlaneClient
 from replicator.client.endpoint import Deadlines
 from replicator.kernel import errors
+from replicator.wire.jobs import ChangeJob, MigrateRequest
 from replicator.wire.problem import MEDIA_TYPE, problem_of
 
 URL = "http://control.example:8000"
@@ -87,6 +89,25 @@ def test_a_node_is_named_exactly_in_the_path() -> None:
 
     ask(answer, lambda client: client.remove_node("a/b?c"))
     assert seen == [b"/nodes/a%2Fb%3Fc"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sent"),
+    [
+        (ChangeJob(priority=5), {"priority": 5}),
+        (ChangeJob(bytes_per_second=None), {"bytes_per_second": None}),
+    ],
+)
+def test_a_change_sends_only_what_it_sets(change: ChangeJob, sent: dict[str, Any]) -> None:
+    seen: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(json.loads(request.content))
+        return httpx.Response(404)
+
+    with pytest.raises(errors.NotFound):
+        ask(answer, lambda client: client.change_job(1, change))
+    assert seen == [sent]
 
 
 def test_values_that_no_header_can_hold_are_refused_before_they_are_sent() -> None:
@@ -167,3 +188,63 @@ def test_a_server_that_trickles_does_not_outlast_the_deadline(raw_server: Any) -
 
     with pytest.raises(errors.PeerUnreachable, match="no answer within"):
         asyncio.run(run())
+
+
+JOB = {"src_node": "node1", "dst_node": "node2", "object_id": "demo.bin"}
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [httpx.ReadError("reset"), httpx.Response(502), httpx.Response(503), httpx.Response(504)],
+    ids=repr,
+)
+def test_a_read_that_was_cut_or_refused_for_now_is_made_again(lost: httpx.Response | Exception) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if len(asked) == 1:
+            if isinstance(lost, Exception):
+                raise lost
+            return lost
+        return httpx.Response(200, json={"nodes": [], "next_cursor": None})
+
+    assert ask(answer, lambda client: client.nodes(limit=10)).nodes == []
+    assert asked == ["/nodes", "/nodes"]
+
+
+def test_a_submission_whose_answer_was_lost_is_sent_again_under_the_same_key() -> None:
+    keys: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        keys.append(request.headers["Idempotency-Key"])
+        raise httpx.ReadError("reset")
+
+    with pytest.raises(errors.PeerUnreachable):
+        ask(answer, lambda client: client.migrate(MigrateRequest.model_validate(JOB)))
+    assert len(keys) > 1
+    assert len(set(keys)) == 1
+
+
+def test_what_may_not_be_done_twice_is_asked_once() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(503)
+
+    with pytest.raises(errors.Unavailable):
+        ask(answer, lambda client: client.retry_job(1))
+    assert asked == ["/jobs/1/retry"]
+
+
+def test_nobody_there_is_told_at_once() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(errors.PeerUnreachable):
+        ask(answer)
+    assert asked == ["/jobs/1"]

@@ -204,10 +204,10 @@ def test_differences_are_not_tried_again() -> None:
 
 
 def test_a_live_job_can_be_changed() -> None:
-    job = jobs.change(job_in(S.PAUSED), priority=3, bytes_per_second=5000, now_ms=5)
-    assert (job.priority, job.bytes_per_second) == (3, 5000)
+    job = jobs.change(job_in(S.PAUSED), priority=3, bytes_per_second=5000, tasks_max=2, now_ms=5)
+    assert (job.priority, job.bytes_per_second, job.tasks_max) == (3, 5000, 2)
     with pytest.raises(Conflict, match="already succeeded"):
-        jobs.change(job_in(S.SUCCEEDED), priority=3, bytes_per_second=None, now_ms=5)
+        jobs.change(job_in(S.SUCCEEDED), priority=3, bytes_per_second=None, tasks_max=None, now_ms=5)
 
 
 def test_an_attempt_starts_the_job_once() -> None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from replicator.control_plane.domain.policy import RetryPolicy, after_failure, after_loss
-from replicator.control_plane.domain.task import TaskState
+from replicator.control_plane.domain.task import TaskKind, TaskState
 from replicator.testing.control_plane_values import DST, SRC, task_in
 from replicator.wire.sessions import ErrorClass, ErrorInfo, Transfer
 
 POLICY = RetryPolicy(
     attempts_max=3,
+    losses_max=5,
     delay_floor_ms=1000,
     delay_step_ms=2000,
     delay_spread_ms_max=900_000,
@@ -58,7 +59,7 @@ def test_a_source_that_is_down_is_waited_for() -> None:
 
 def test_a_lost_attempt_is_fenced_and_waits_for_its_node() -> None:
     task = task_in(TaskState.LEASED, epoch=4)
-    after = after_loss(task, error=LOST, at_once=False, policy=POLICY, now_ms=7)
+    after = after_loss(task, error=LOST, at_once=False, ended=True, policy=POLICY, now_ms=7)
     assert (after.state, after.epoch, after.parked_for) == (TaskState.SCHEDULED, 5, DST)
     assert (after.failures, after.not_before_ms, after.error) == (0, 3007, LOST)
 
@@ -66,21 +67,48 @@ def test_a_lost_attempt_is_fenced_and_waits_for_its_node() -> None:
 @pytest.mark.parametrize(("parks", "state"), [(0, "ready"), (1, "ready"), (2, "scheduled")])
 def test_a_restart_costs_no_time_unless_it_happens_again_and_again(parks: int, state: str) -> None:
     task = task_in(TaskState.LEASED, epoch=4, parks=parks, parked_since_ms=0 if parks else None)
-    after = after_loss(task, error=LOST, at_once=True, policy=POLICY, now_ms=7)
+    after = after_loss(task, error=LOST, at_once=True, ended=True, policy=POLICY, now_ms=7)
     assert (after.state, after.epoch) == (state, 5)
 
 
 def test_losing_a_task_for_too_long_ends_it() -> None:
     task = task_in(TaskState.LEASED, parks=9, parked_since_ms=0)
-    after = after_loss(task, error=LOST, at_once=True, policy=POLICY, now_ms=100_000)
+    after = after_loss(task, error=LOST, at_once=True, ended=True, policy=POLICY, now_ms=100_000)
     assert after.state is TaskState.FAILED
     fed = replace(task, transfer=Transfer(bytes_transferred=1))
     assert (
-        after_loss(fed, error=LOST, at_once=True, policy=POLICY, now_ms=100_000).state is TaskState.SCHEDULED
+        after_loss(fed, error=LOST, at_once=True, ended=True, policy=POLICY, now_ms=100_000).state
+        is TaskState.SCHEDULED
     )
 
 
 def test_a_task_that_was_being_cancelled_is_cancelled_when_it_is_lost() -> None:
     task = task_in(TaskState.CANCELLING, epoch=4)
-    after = after_loss(task, error=LOST, at_once=False, policy=POLICY, now_ms=7)
+    after = after_loss(task, error=LOST, at_once=False, ended=True, policy=POLICY, now_ms=7)
     assert (after.state, after.epoch, after.error) == (TaskState.CANCELLED, 5, None)
+
+
+def test_what_its_node_did_not_survive_again_and_again_is_poison() -> None:
+    last = task_in(TaskState.LEASED, epoch=8, losses=4)
+    after = after_loss(last, error=LOST, at_once=True, ended=True, policy=POLICY, now_ms=7)
+    assert (after.state, after.epoch, after.losses) == (TaskState.FAILED, 9, 5)
+    assert after.error is not None
+    assert (after.error.code, after.error.error_class) == ("poison", "permanent")
+
+
+def test_losing_only_the_word_of_a_node_is_no_loss_of_the_node() -> None:
+    task = task_in(TaskState.LEASED, losses=4)
+    after = after_loss(task, error=LOST, at_once=False, ended=False, policy=POLICY, now_ms=7)
+    assert (after.state, after.losses) == (TaskState.SCHEDULED, 4)
+
+
+def test_a_survey_that_got_on_since_it_was_lost_counts_anew() -> None:
+    got_on = task_in(TaskState.LEASED, kind=TaskKind.SURVEY, losses=4, transfer=Transfer(bytes_wire=1))
+    after = after_loss(got_on, error=LOST, at_once=True, ended=True, policy=POLICY, now_ms=7)
+    assert (after.state, after.losses) == (TaskState.READY, 1)
+
+
+def test_a_cancelled_task_that_is_lost_is_not_poison() -> None:
+    cancelling = task_in(TaskState.CANCELLING, losses=4)
+    after = after_loss(cancelling, error=LOST, at_once=True, ended=True, policy=POLICY, now_ms=7)
+    assert after.state is TaskState.CANCELLED

@@ -39,6 +39,8 @@ def test_the_database_is_in_the_data_folder_unless_said_otherwise() -> None:
     ("wrong", "told"),
     [
         ({"port": 70_000}, "port"),
+        ({"history_keep_seconds": 5}, "history_keep_seconds must not be less than history_after_seconds"),
+        ({"history_after_seconds": -1}, "history_after_seconds"),
         ({"poll_seconds": 15}, "poll_seconds must be less than session_lease_seconds"),
         ({"log_level": "loud"}, "log_level"),
     ],

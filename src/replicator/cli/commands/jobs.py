@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from replicator.cli.options import CONTROL_PLANE_DEFAULT, ControlPlane, CursorOption, Json, LimitOption
+from replicator.cli.options import (
+    CONTROL_PLANE_DEFAULT,
+    WHEN_HELP,
+    ControlPlane,
+    CursorOption,
+    Json,
+    LimitOption,
+)
 from replicator.cli.running import run
 
 Status = Literal[
@@ -54,6 +61,15 @@ def job(
         str | None,
         typer.Option(metavar="RATE", help="Change it: bytes a second, like 10MiB, or none for no limit."),
     ] = None,
+    tasks_max: Annotated[
+        str | None, typer.Option("--tasks-max", metavar="N", help="Change it: tasks at a time, or none.")
+    ] = None,
+    start_at: Annotated[
+        str | None, typer.Option(metavar="WHEN", help=f"Change it, before it has begun. {WHEN_HELP}")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(metavar="WHEN", help=f"Change it; none takes it away. {WHEN_HELP}")
+    ] = None,
     objects: Annotated[bool, typer.Option("--objects", help="List what became of each object.")] = False,
     outcome: Annotated[Outcome | None, typer.Option(help="Of --objects, only these.")] = None,
     csv: Annotated[
@@ -81,6 +97,7 @@ def job(
     replicator job 7 --cancel --wait
     replicator job 7 --retry --wait
     replicator job 7 --bandwidth 10MiB --priority 5
+    replicator job 7 --start-at none --deadline 12h
     replicator job 7 --objects --outcome failed
     replicator job 7 --objects --csv > objects.csv
     """
@@ -88,7 +105,14 @@ def job(
     from replicator.cli import jobs as work
 
     commands: dict[Command, bool] = {"pause": pause, "resume": resume, "retry": retry, "cancel": cancel}
-    change = work.Change(command=_only(commands), priority=priority, bandwidth=bandwidth)
+    change = work.Change(
+        command=_only(commands),
+        priority=priority,
+        bandwidth=bandwidth,
+        tasks_max=tasks_max,
+        start_at=start_at,
+        deadline=deadline,
+    )
     narrowed = bool(outcome or limit or cursor)
     _require_one_thing(
         showing=wait or change != work.Change(), listing=objects or csv or narrowed, events=events
@@ -105,6 +129,29 @@ def job(
         run(job_objects.events(control_plane, job_id, json_output=json_output), json_output=json_output)
     asked = work.Asked(control_plane=control_plane, json_output=json_output, wait=wait)
     run(work.show(asked, job_id, change), json_output=json_output)
+
+
+def dead_letters(
+    limit: LimitOption = None,
+    cursor: CursorOption = None,
+    json_output: Json = False,
+    control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
+) -> None:
+    """List tasks that have failed for good, newest first, each with its reason.
+
+    `replicator job ID --retry` tries those of a job again, which takes them off this list.
+
+    In a pipe, separated by tabs: task, job, kind, source, destination, objects failed, attempts,
+    attempts lost with their node, time of the failure, error code, reason.
+
+    [bold]Examples[/bold]
+    replicator dead-letters
+    replicator dead-letters --limit 10 --json
+    """
+    from replicator.cli import jobs as work
+
+    listing = work.dead_letters(control_plane, limit=limit, cursor=cursor, json_output=json_output)
+    run(listing, json_output=json_output)
 
 
 def _only(commands: dict[Command, bool]) -> Command | None:

@@ -11,6 +11,7 @@ from replicator.cli.running import run
 
 app = typer.Typer(rich_markup_mode="rich")
 _RATE_HELP = "Bytes a second, like 10MiB; none takes the limit away."
+_TASKS_HELP = "At a time; none takes the limit away."
 
 
 @app.callback(invoke_without_command=True)
@@ -19,9 +20,10 @@ def limits(
     json_output: Json = False,
     control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
 ) -> None:
-    """List the limits of nodes and links, or change one. They hold for what is under way too.
+    """List the limits of nodes and links, or change one. Rates hold for what is under way too.
 
-    In a pipe, separated by tabs: ingress, egress or link; source; destination; bytes a second.
+    In a pipe, separated by tabs: ingress, egress, tasks, serves or link; source; destination; bytes a second;
+    tasks at a time.
 
     [bold]Examples[/bold]
     replicator limits
@@ -42,6 +44,13 @@ def node(
         str | None, typer.Option(metavar="RATE", help=f"What it receives. {_RATE_HELP}")
     ] = None,
     egress: Annotated[str | None, typer.Option(metavar="RATE", help=f"What it sends. {_RATE_HELP}")] = None,
+    tasks_max: Annotated[
+        str | None, typer.Option("--tasks-max", metavar="N", help=f"Tasks that it has in hand. {_TASKS_HELP}")
+    ] = None,
+    serves_max: Annotated[
+        str | None,
+        typer.Option("--serves-max", metavar="N", help=f"Tasks of others that read from it. {_TASKS_HELP}"),
+    ] = None,
     json_output: Json = False,
     control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
 ) -> None:
@@ -50,10 +59,12 @@ def node(
     [bold]Examples[/bold]
     replicator limits node node1
     replicator limits node node1 --ingress 10MiB --egress none
+    replicator limits node node1 --serves-max 4
     """
     from replicator.cli import limits as work
 
-    changing = work.node(control_plane, name, ingress=ingress, egress=egress, json_output=json_output)
+    wanted = work.NodeChange(ingress=ingress, egress=egress, tasks_max=tasks_max, serves_max=serves_max)
+    changing = work.node(control_plane, name, wanted, json_output=json_output)
     run(changing, json_output=json_output)
 
 
@@ -61,15 +72,23 @@ def node(
 def link(
     source: Annotated[str, typer.Argument(metavar="SRC", help="The node that sends.")],
     destination: Annotated[str, typer.Argument(metavar="DST", help="The node that receives.")],
-    rate: Annotated[str, typer.Argument(metavar="RATE", help=_RATE_HELP)],
+    rate: Annotated[str | None, typer.Argument(metavar="[RATE]", help=_RATE_HELP)] = None,
+    tasks_max: Annotated[
+        str | None, typer.Option("--tasks-max", metavar="N", help=f"Tasks. {_TASKS_HELP}")
+    ] = None,
     json_output: Json = False,
     control_plane: ControlPlane = CONTROL_PLANE_DEFAULT,
 ) -> None:
-    """Limit what goes from one node to another.
+    """Limit what goes from one node to another; what is not named stays.
 
     [bold]Examples[/bold]
     replicator limits link node1 node2 10MiB
+    replicator limits link node1 node2 --tasks-max 2
     """
     from replicator.cli import limits as work
 
-    run(work.link(control_plane, source, destination, rate, json_output=json_output), json_output=json_output)
+    if rate is None and tasks_max is None:
+        raise typer.BadParameter("name a RATE, --tasks-max, or both")
+    wanted = work.LinkChange(rate=rate, tasks_max=tasks_max)
+    changing = work.link(control_plane, source, destination, wanted, json_output=json_output)
+    run(changing, json_output=json_output)

@@ -1,4 +1,4 @@
-"""`replicator control-plane` and `replicator node`: become that process."""
+"""`replicator control-plane`, `replicator node` and `replicator database`: become that process."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def control_plane(context: typer.Context) -> None:
 def node(context: typer.Context) -> None:
     """Run a node: one process, one store, on port 9001. See its own --help."""
     become("replicator.data_plane.main", context.args)
+
+
+def database(context: typer.Context) -> None:
+    """Look after the database of a control plane: backup, new-identity. See its own --help."""
+    become("replicator.control_plane.offline", context.args)
 
 
 def become(module: str, arguments: list[str]) -> NoReturn:

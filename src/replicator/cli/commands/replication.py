@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from replicator.cli.options import CONTROL_PLANE_DEFAULT, ControlPlane, Json
+from replicator.cli.options import CONTROL_PLANE_DEFAULT, WHEN_HELP, ControlPlane, Json
 from replicator.cli.running import run
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="The node that has the objects, by name.")]
@@ -36,6 +36,14 @@ DryRun = Annotated[
 Priority = Annotated[int, typer.Option(min=-9, max=9, help="Higher goes first.")]
 Bandwidth = Annotated[
     str | None, typer.Option(metavar="RATE", help="Bytes a second at most, like 10MiB; changeable later.")
+]
+TasksMax = Annotated[
+    int | None,
+    typer.Option("--tasks-max", metavar="N", min=1, help="Tasks at a time at most; changeable later."),
+]
+StartAt = Annotated[str | None, typer.Option(metavar="WHEN", help=f"Not before. {WHEN_HELP}")]
+Deadline = Annotated[
+    str | None, typer.Option(metavar="WHEN", help=f"Cancel it if it has not ended by then. {WHEN_HELP}")
 ]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Show progress until the job has ended.")]
 IdempotencyKey = Annotated[
@@ -69,6 +77,9 @@ def migrate(
     dry_run: DryRun = False,
     priority: Priority = 0,
     bandwidth: Bandwidth = None,
+    tasks_max: TasksMax = None,
+    start_at: StartAt = None,
+    deadline: Deadline = None,
     wait: Wait = True,
     idempotency_key: IdempotencyKey = None,
     json_output: Json = False,
@@ -83,13 +94,21 @@ def migrate(
     replicator migrate node1 node2 a.tar --no-wait --idempotency-key night17
     replicator migrate node1 node2 --prefix photos/ --include '**.jpg' --max-age 7d
     replicator migrate node1 node2 --all --versions all --dry-run
+    replicator migrate node1 node2 --bucket media --start-at 2026-05-31T22:00 --deadline 8h
     """
     from replicator.cli import jobs as work
     from replicator.cli import selection
 
     async def go() -> int:
         terms = selection.Terms(
-            source=source, destination=destination, dry_run=dry_run, priority=priority, bandwidth=bandwidth
+            source=source,
+            destination=destination,
+            dry_run=dry_run,
+            priority=priority,
+            bandwidth=bandwidth,
+            tasks_max=tasks_max,
+            start_at=start_at,
+            deadline=deadline,
         )
         scope = selection.Scope(
             object_ids=object_ids or (),
@@ -134,6 +153,9 @@ def mirror(
     dry_run: DryRun = False,
     priority: Priority = 0,
     bandwidth: Bandwidth = None,
+    tasks_max: TasksMax = None,
+    start_at: StartAt = None,
+    deadline: Deadline = None,
     wait: Wait = True,
     idempotency_key: IdempotencyKey = None,
     json_output: Json = False,
@@ -151,7 +173,14 @@ def mirror(
 
     async def go() -> int:
         terms = selection.Terms(
-            source=source, destination=destination, dry_run=dry_run, priority=priority, bandwidth=bandwidth
+            source=source,
+            destination=destination,
+            dry_run=dry_run,
+            priority=priority,
+            bandwidth=bandwidth,
+            tasks_max=tasks_max,
+            start_at=start_at,
+            deadline=deadline,
         )
         scope = selection.Scope(
             prefix=prefix,
@@ -185,6 +214,9 @@ def verify(
         bool, typer.Option("--dry-run", help="Prove nothing: say from the listings what DST lacks.")
     ] = False,
     priority: Priority = 0,
+    tasks_max: TasksMax = None,
+    start_at: StartAt = None,
+    deadline: Deadline = None,
     wait: Wait = True,
     idempotency_key: IdempotencyKey = None,
     json_output: Json = False,
@@ -202,7 +234,15 @@ def verify(
     from replicator.cli import selection
 
     async def go() -> int:
-        terms = selection.Terms(source=source, destination=destination, dry_run=dry_run, priority=priority)
+        terms = selection.Terms(
+            source=source,
+            destination=destination,
+            dry_run=dry_run,
+            priority=priority,
+            tasks_max=tasks_max,
+            start_at=start_at,
+            deadline=deadline,
+        )
         scope = selection.Scope(prefix=prefix, bucket=bucket)
         asked = work.Asked(control_plane=control_plane, json_output=json_output, wait=wait)
         request = selection.verification(terms, scope, versions=versions, read_data=read_data)

@@ -9,6 +9,8 @@ from fastapi import FastAPI
 
 from replicator import __version__
 from replicator.control_plane.api import (
+    dead_letters,
+    explain,
     job_events,
     job_objects,
     jobs,
@@ -16,6 +18,7 @@ from replicator.control_plane.api import (
     nodes,
     operations,
     sessions,
+    tasks,
 )
 from replicator.control_plane.api.services import Services
 from replicator.runtime.bodies import BoundedBodies
@@ -29,7 +32,12 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _TAGS = [
     {"name": "nodes", "description": "The storage nodes that are known."},
     {"name": "jobs", "description": "What users ask for, carried out durably."},
-    {"name": "limits", "description": "Bytes a second, of nodes and of links between them."},
+    {"name": "tasks", "description": "The parts of jobs, and each try of them."},
+    {"name": "explain", "description": "Why something is in its state, and what would change it."},
+    {
+        "name": "limits",
+        "description": "Bytes a second and tasks at a time, of nodes and of links between them.",
+    },
     {"name": "sessions", "description": "What nodes say to the control plane, by long polls."},
     {"name": "operations", "description": "Health and metrics."},
 ]
@@ -50,6 +58,17 @@ def create_app(services: Services | None, *, lifespan: Lifespan) -> FastAPI:
     app.add_middleware(
         BoundedBodies, bytes_max=BODY_BYTES_MAX, bytes_max_below={"/sessions": SESSION_BODY_BYTES_MAX}
     )
-    for routes in (nodes, limits, jobs, job_objects, job_events, sessions, operations):
+    for routes in (
+        nodes,
+        limits,
+        jobs,
+        job_objects,
+        job_events,
+        tasks,
+        dead_letters,
+        explain,
+        sessions,
+        operations,
+    ):
         app.include_router(routes.router)
     return app

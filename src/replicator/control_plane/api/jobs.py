@@ -93,9 +93,12 @@ async def get(job_id: JobId, services: Given) -> JobView:
     return await services.jobs.get(job_id)
 
 
-@router.patch("/{job_id}", summary="Change the priority or the limit of a job")
+@router.patch("/{job_id}", summary="Change the priority, the limits or the times of a job")
 async def change(job_id: JobId, request: ChangeJob, services: Given) -> JobView:
-    """What is not named stays. Holds for what is under way too. 409 if the job has ended."""
+    """What is not named stays. Holds for what is under way too, but for `tasks_max`, which is for tasks to come.
+
+    409 if the job has ended, or if `start_at` is named and it has begun.
+    """
     return await services.jobs.change(job_id, request)
 
 
@@ -113,7 +116,10 @@ async def resume(job_id: JobId, services: Given) -> JobView:
 
 @router.post("/{job_id}/retry", summary="Try again what failed")
 async def retry(job_id: JobId, services: Given) -> JobView:
-    """A job that is `partial` or `failed` lives again, for the objects that failed alone. 409 otherwise."""
+    """A job that is `partial` or `failed` lives again, for the objects that failed alone. 409 otherwise.
+
+    409 for a job in history, too, where jobs go a while after their end.
+    """
     return await services.jobs.retry(job_id)
 
 

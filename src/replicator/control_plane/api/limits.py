@@ -26,9 +26,10 @@ async def node_limits(name: Name, services: Given) -> NodeLimits:
     return await services.limits.of_node(NodeName(name))
 
 
-@router.put("/nodes/{name}/limits", summary="Limit what a node receives and sends")
+@router.put("/nodes/{name}/limits", summary="Limit what a node receives and sends, and its tasks at a time")
 async def limit_node(name: Name, request: NodeLimits, services: Given) -> NodeLimits:
-    """Replaces what was set before, and holds for what is under way too, within a poll of the node."""
+    """Replaces what was set before. Rates hold for what is under way too, within a poll of the node; limits of tasks
+    only for what is handed out from now on: what is in hand goes on."""
     return await services.limits.limit_node(NodeName(name), request)
 
 
@@ -58,10 +59,9 @@ async def link(src_node: Source, dst_node: Destination, services: Given) -> Link
 async def limit_link(
     src_node: Source, dst_node: Destination, request: LinkLimit, services: Given
 ) -> LinkView:
-    """Holds for what is under way too, within a poll of the destination."""
-    return await services.limits.limit_link(
-        NodeName(src_node), NodeName(dst_node), bytes_per_second=request.bytes_per_second
-    )
+    """Replaces what was set before. The rate holds for what is under way too, within a poll of the destination;
+    `tasks_max` for what is handed out from now on."""
+    return await services.limits.limit_link(NodeName(src_node), NodeName(dst_node), request)
 
 
 @router.delete(

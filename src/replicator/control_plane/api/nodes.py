@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import StringConstraints
 
 from replicator.control_plane.api.paging import Cursor
 from replicator.control_plane.api.services import Given
+from replicator.control_plane.services.registry import Wanted, label_of
 from replicator.kernel.names import NodeName
-from replicator.wire.nodes import NodePage, NodeView, RegisterNode
+from replicator.wire.nodes import ChangeNode, NodePage, NodeStatus, NodeView, RegisterNode
 from replicator.wire.values import NodeNameField
 
 Name = Annotated[NodeNameField, Path(description="What the node is called.", examples=["node1"])]
+
+Label = Annotated[str, StringConstraints(max_length=127)]
 
 
 router = APIRouter(prefix="/nodes", tags=["nodes"])
@@ -30,10 +34,21 @@ async def register(request: RegisterNode, services: Given) -> NodeView:
 
 @router.get("", summary="List nodes by name")
 async def page(
-    services: Given, cursor: Cursor = None, limit: Annotated[int | None, Query(ge=1)] = None
+    services: Given,
+    cursor: Cursor = None,
+    limit: Annotated[int | None, Query(ge=1)] = None,
+    zone: Annotated[str | None, Query(description="Only nodes that stand there.", max_length=63)] = None,
+    label: Annotated[
+        list[Label] | None, Query(description="Only nodes with this label, as `key=value`.", max_length=8)
+    ] = None,
+    status: Annotated[NodeStatus | None, Query(description="Only nodes that are so.")] = None,
 ) -> NodePage:
-    """At most `limit` nodes; pass `next_cursor` as `cursor` for the next ones."""
-    return await services.registry.page(cursor=cursor, limit=services.paging.limit(limit))
+    """At most `limit` nodes; pass `next_cursor` as `cursor` for the next ones.
+
+    A page may hold fewer, or none, with a `next_cursor` still: then many were passed over.
+    """
+    wanted = Wanted(zone=zone, labels=tuple(map(label_of, label or [])), status=status)
+    return await services.registry.page(cursor=cursor, limit=services.paging.limit(limit), wanted=wanted)
 
 
 @router.get("/{name}", summary="Show a node")
@@ -42,9 +57,19 @@ async def get(name: Name, services: Given) -> NodeView:
     return await services.registry.get(NodeName(name))
 
 
+@router.patch("/{name}", summary="Change the labels or the zone of a node, or put it in maintenance")
+async def change(name: Name, request: ChangeNode, services: Given) -> NodeView:
+    """What is not named stays, labels too. What is set here wins over what the node says of itself.
+
+    A node in maintenance is given no new work, and none that reads from it; what is in hand goes on.
+    """
+    return await services.registry.change(NodeName(name), request)
+
+
 @router.delete("/{name}", status_code=204, summary="Forget a node", response_class=Response)
 async def delete(name: Name, services: Given) -> None:
-    """What the node stores stays on it. 409 while live jobs use it.
+    """What the node stores stays on it. 409 while live jobs use it: put it in maintenance, and wait for them or
+    cancel them.
 
     A node that still runs and knows this control plane registers itself again.
     """

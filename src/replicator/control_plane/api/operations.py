@@ -12,6 +12,7 @@ from replicator.control_plane.api.services import Given
 from replicator.control_plane.metrics import Population
 from replicator.control_plane.ports import Unit
 from replicator.runtime.metrics import expose
+from replicator.wire.replicas import ReplicasView
 
 
 class Health(BaseModel):
@@ -42,8 +43,14 @@ async def health() -> Health:
 
 @router.get("/ready", summary="Can it do its work?")
 async def ready(services: Given) -> Ready:
-    """503 while the database does not answer."""
-    return Ready(schema_revision=await services.database.check())
+    """503 while the database does not answer, and once the process is about to end: a proxy asks another replica."""
+    return Ready(schema_revision=await services.replicas.check())
+
+
+@router.get("/replicas", summary="Who does what?")
+async def replicas(services: Given) -> ReplicasView:
+    """Which replica holds which duty, since when and until when, and which have been seen within a day."""
+    return await services.replicas.view()
 
 
 @router.get(
@@ -57,7 +64,10 @@ async def ready(services: Given) -> Ready:
 async def show_metrics(services: Given, accept: Annotated[str, Header()] = "") -> Response:
     """OpenMetrics where `Accept` asks for it."""
     population = await services.database.read(_population)
-    services.metrics.set_population(replace(population, event_streams=services.events.streams))
+    population = replace(
+        population, event_streams=services.events.streams, duties_held=await services.replicas.duties_held()
+    )
+    services.metrics.set_population(population)
     body, content_type = expose(services.metrics.registry, accept)
     return Response(body, headers={"Content-Type": content_type})
 
@@ -68,4 +78,12 @@ def _population(unit: Unit) -> Population:
         tasks=unit.tasks.live_counts(),
         nodes=unit.nodes.count(),
         nodes_connected=unit.nodes.connected_count(),
+        ready_s=_age_s(unit, unit.tasks.oldest_ready_ms(connected=True)),
+        ready_away_s=_age_s(unit, unit.tasks.oldest_ready_ms(connected=False)),
+        ended_s=_age_s(unit, unit.history.first_end_to_move_ms()),
+        history_s=_age_s(unit, unit.history.first_end_ms()),
     )
+
+
+def _age_s(unit: Unit, since_ms: int | None) -> float:
+    return 0 if since_ms is None else max(unit.now_ms - since_ms, 0) / 1000

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import JsonValue
 
-from replicator.control_plane.db.schema import job_events
+from replicator.control_plane.db.schema import job_events, jobs
+from replicator.control_plane.db.write_behind import WriteBehind
 from replicator.control_plane.domain.job_event import EVENTS_MAX, JobEvent
 
 _JOB: sa.BindParameter[Any] = sa.bindparam("of_job")
@@ -16,8 +17,7 @@ _EVENT: sa.BindParameter[Any] = sa.bindparam("event")
 
 _C = job_events.c
 _NEWEST = sa.select(sa.func.max(_C.id)).where(_C.job_id == _JOB)
-_INSERT = sa.insert(job_events)
-_FORGET = sa.delete(job_events).where(_C.job_id == _JOB, _C.id <= _EVENT)
+_FORGET = "DELETE FROM job_events WHERE job_id = ? AND id <= ?"
 _AFTER = (
     sa.select(job_events)
     .where(_C.job_id == _JOB, _C.id > _EVENT)
@@ -29,23 +29,29 @@ _AFTER = (
 class SqlEvents:
     """`EventRecords` on one connection."""
 
-    def __init__(self, connection: sa.Connection, *, now_ms: int) -> None:
+    def __init__(self, connection: WriteBehind, *, now_ms: int) -> None:
         self._connection = connection
+        self._newest: dict[int, int] = {}
         self._now_ms = now_ms
 
     def append(self, job_id: int, name: str, *fields: Mapping[str, JsonValue]) -> None:
         """An event called `name` for each of `fields`, now."""
         if not fields:
             return
-        newest = self._connection.execute(_NEWEST, {"of_job": job_id}).scalar_one() or 0
+        newest = self._newest.get(job_id)
+        if newest is None and self._connection.was_added(jobs, job_id):
+            newest = 0
+        if newest is None:
+            newest = self._connection.query(_NEWEST, {"of_job": job_id}, of=()).scalar_one() or 0
+        self._newest[job_id] = newest + len(fields)
         told = {"job_id": job_id, "at_ms": self._now_ms, "name": name}
         added = [told | {"id": newest + 1 + index, "fields": dict(each)} for index, each in enumerate(fields)]
-        self._connection.execute(_INSERT, added)
+        self._connection.insert(job_events, added)
         if newest + len(fields) > EVENTS_MAX:
             newest_gone = newest + len(fields) - EVENTS_MAX
-            self._connection.execute(_FORGET, {"of_job": job_id, "event": newest_gone})
+            self._connection.later(job_events, _FORGET, (job_id, newest_gone))
 
     def after(self, job_id: int, *, event_id: int, limit: int) -> Sequence[JobEvent]:
         """At most `limit` events of a job that follow `event_id` (0 for the first), in their order."""
         values = {"of_job": job_id, "event": event_id, "limit": limit}
-        return [JobEvent(**row._asdict()) for row in self._connection.execute(_AFTER, values)]
+        return [JobEvent(**row._asdict()) for row in self._connection.query(_AFTER, values, of=[job_events])]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from replicator.control_plane.db import rows
+from replicator.control_plane.db import queue_statements, rows
 from replicator.control_plane.db.schema import JOB_STATES_LIVE, is_state, jobs
+from replicator.control_plane.db.write_behind import WriteBehind
 from replicator.control_plane.domain.job import Job, JobState
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import INTEGER_MAX
@@ -17,13 +19,11 @@ _KEY: sa.BindParameter[Any] = sa.bindparam("key")
 _LIMIT: sa.BindParameter[Any] = sa.bindparam("limit")
 _LIVE = is_state(jobs.c.state, *JOB_STATES_LIVE)
 
-_INSERT = sa.insert(jobs).returning(*jobs.c)
-_GET = sa.select(jobs).where(jobs.c.id == _KEY)
+_GET_MANY = sa.select(jobs).where(jobs.c.id.in_(sa.bindparam("keys", expanding=True)))
 _GET_BY_IDEMPOTENCY_KEY = sa.select(jobs).where(jobs.c.idempotency_key == _KEY)
-_UPDATE = sa.update(jobs).where(jobs.c.id == _KEY)
 _PAGE = sa.select(jobs).where(jobs.c.id < _KEY).order_by(jobs.c.id.desc()).limit(_LIMIT)
 _PAGE_IN_STATE = _PAGE.where(jobs.c.state == sa.bindparam("in_state"))
-_TO_PLAN = sa.select(jobs).where(sa.text("to_plan")).order_by(jobs.c.priority.desc(), jobs.c.id).limit(_LIMIT)
+_TO_PLAN = sa.select(jobs).where(sa.text("to_plan")).order_by(jobs.c.plan_rank_ms, jobs.c.id).limit(_LIMIT)
 _DRY_RUN_BEFORE = (
     sa.select(jobs)
     .where(
@@ -51,16 +51,26 @@ _COUNTS = sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state)
 class SqlJobs:
     """`JobRecords` on one connection."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: WriteBehind) -> None:
         self._connection = connection
 
     def add(self, job: Job) -> Job:
         """The job under a new id, whatever its own is."""
-        return rows.job_of(self._connection.execute(_INSERT, rows.new_job_values(job)).one())
+        job = replace(job, id=self._connection.add(jobs, rows.new_job_values(job)))
+        return self._connection.read(rows.JOB, job.id, job)
 
     def get(self, job_id: int) -> Job | None:
         """The job, if there is one."""
-        return self._one(_GET, job_id)
+        return self._connection.known(rows.JOB, job_id) or self.get_many(frozenset({job_id})).get(job_id)
+
+    def get_many(self, job_ids: frozenset[int]) -> Mapping[int, Job]:
+        """Those of `job_ids` that there are."""
+        found = {job_id: self._connection.known(rows.JOB, job_id) for job_id in job_ids}
+        asked = sorted(job_id for job_id, job in found.items() if job is None)
+        if asked:
+            read = self._connection.query(_GET_MANY, {"keys": asked}, of=())
+            found |= {job.id: job for job in map(self._read, read)}
+        return {job_id: job for job_id, job in found.items() if job is not None}
 
     def by_idempotency_key(self, key: str) -> Job | None:
         """The job that was submitted under `key`."""
@@ -68,7 +78,7 @@ class SqlJobs:
 
     def put(self, job: Job) -> None:
         """Replaces the job of that id."""
-        self._connection.execute(_UPDATE, rows.job_values(job) | {"key": job.id})
+        self._connection.put(rows.JOB, job.id, job)
 
     def page(self, *, before: int | None, limit: int, state: JobState | None) -> Sequence[Job]:
         """At most `limit` jobs with ids below `before`, newest first."""
@@ -80,18 +90,25 @@ class SqlJobs:
         return [rows.job_of(row) for row in found]
 
     def to_plan(self, *, limit: int) -> Sequence[Job]:
-        """Jobs that the planner is to look at, those of the highest priority first, then the oldest."""
-        return [rows.job_of(row) for row in self._connection.execute(_TO_PLAN, {"limit": limit})]
+        """Jobs that the planner is to look at, in the order of `plan_rank_ms`, then the oldest."""
+        return [self._read(row) for row in self._connection.query(_TO_PLAN, {"limit": limit}, of=[jobs])]
 
     def dry_run_before(self, job: Job) -> Job | None:
         """The latest dry run of the same plan that was submitted before `job` and has succeeded."""
         values = {"key": job.plan_fingerprint, "before": job.id}
-        row = self._connection.execute(_DRY_RUN_BEFORE, values).one_or_none()
+        row = self._connection.query(_DRY_RUN_BEFORE, values, of=[jobs]).one_or_none()
         return None if row is None else rows.job_of(row)
 
     def limits_to(self, node: NodeName, *, limit: int) -> Mapping[int, int]:
         """Bytes a second of at most `limit` live jobs to `node` that have a limit, by id."""
-        found = self._connection.execute(_LIMITS_TO, {"key": node, "limit": limit})
+        limited = (
+            before is None or before.bytes_per_second is not None or after.bytes_per_second is not None
+            for before, after in self._connection.waiting(rows.JOB)
+            if after.spec.dst_node == node
+        )
+        found = self._connection.query(
+            _LIMITS_TO, {"key": node, "limit": limit}, of=[jobs] if any(limited) else ()
+        )
         return {row.id: row.bytes_per_second for row in found}
 
     def live_of_node(self, name: NodeName, *, limit: int) -> Sequence[int]:
@@ -101,10 +118,38 @@ class SqlJobs:
             found.update(self._connection.scalars(query, {"key": name, "limit": limit}))
         return sorted(found)[:limit]
 
+    def to_start(self, *, now_ms: int, limit: int) -> Sequence[Job]:
+        """Postponed jobs whose start has come, longest due first."""
+        return self._due(queue_statements.TO_START, now_ms, limit)
+
+    def next_start_ms(self) -> int | None:
+        """When the next postponed job is due to begin."""
+        return self._earliest(queue_statements.NEXT_START)
+
+    def overdue(self, *, now_ms: int, limit: int) -> Sequence[Job]:
+        """Live jobs whose deadline has come and that are not being cancelled, longest due first."""
+        return self._due(queue_statements.OVERDUE, now_ms, limit)
+
+    def next_deadline_ms(self) -> int | None:
+        """When the next such job is due."""
+        return self._earliest(queue_statements.NEXT_DEADLINE)
+
     def counts(self) -> Mapping[JobState, int]:
         """How many jobs are in each state that has any."""
         return {JobState(state): count for state, count in self._connection.execute(_COUNTS)}
 
+    def _due(self, query: sa.Select[Any], now_ms: int, limit: int) -> Sequence[Job]:
+        found = self._connection.query(query, {"moment": now_ms, "limit": limit}, of=[jobs])
+        return [self._read(row) for row in found]
+
+    def _earliest(self, query: sa.Select[Any]) -> int | None:
+        earliest: int | None = self._connection.query(query, of=[jobs]).scalar_one()
+        return earliest
+
     def _one(self, query: sa.Select[tuple[int]], key: int | str) -> Job | None:
-        row = self._connection.execute(query, {"key": key}).one_or_none()
-        return None if row is None else rows.job_of(row)
+        row = self._connection.query(query, {"key": key}, of=[jobs]).one_or_none()
+        return None if row is None else self._read(row)
+
+    def _read(self, row: rows.AnyRow) -> Job:
+        job = rows.job_of(row)
+        return self._connection.read(rows.JOB, job.id, job)

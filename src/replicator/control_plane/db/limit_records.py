@@ -1,4 +1,4 @@
-"""Bandwidth limits in SQL."""
+"""Limits in SQL."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from replicator.control_plane.db.schema import links, node_limits
+from replicator.control_plane.db.write_behind import WriteBehind
 from replicator.control_plane.domain.limits import LinkLimit, NodeLimits
 from replicator.kernel.names import NodeName
 
@@ -33,8 +34,10 @@ _DELETE_LINK = sa.delete(links).where(links.c.src_node == _SRC, links.c.dst_node
 class SqlLimits:
     """`LimitRecords` on one connection."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: WriteBehind) -> None:
         self._connection = connection
+        self._known: dict[NodeName, NodeLimits] = {}
+        self._known_links: dict[tuple[NodeName, int], Sequence[LinkLimit]] = {}
 
     def of_node(self, node: NodeName) -> NodeLimits:
         """The node's own; without any where none were set."""
@@ -42,22 +45,35 @@ class SqlLimits:
 
     def of_nodes(self, nodes: frozenset[NodeName]) -> Mapping[NodeName, NodeLimits]:
         """Those of `nodes` that have any."""
-        found = self._connection.execute(_OF_NODES, {"names": sorted(nodes)})
+        asked = sorted(nodes - self._known.keys())
+        if asked:
+            self._known |= dict.fromkeys(map(NodeName, asked), NodeLimits()) | self._read(asked)
+        found = {node: self._known[node] for node in nodes}
+        return {node: limits for node, limits in found.items() if limits != NodeLimits()}
+
+    def _read(self, names: Sequence[str]) -> dict[NodeName, NodeLimits]:
+        found = self._connection.query(_OF_NODES, {"names": names}, of=())
         return {
             NodeName(row.node): NodeLimits(
-                ingress_bytes_per_s=row.ingress_bytes_per_s, egress_bytes_per_s=row.egress_bytes_per_s
+                ingress_bytes_per_s=row.ingress_bytes_per_s,
+                egress_bytes_per_s=row.egress_bytes_per_s,
+                tasks_max=row.tasks_max,
+                serves_max=row.serves_max,
             )
             for row in found
         }
 
     def set_node(self, node: NodeName, limits: NodeLimits) -> None:
         """Replaces the node's own. The node must be known."""
+        self._known.clear()
         self._connection.execute(_DELETE_NODE, {"dst": node})
         if limits != NodeLimits():
             values = {
                 "node": str(node),
                 "ingress_bytes_per_s": limits.ingress_bytes_per_s,
                 "egress_bytes_per_s": limits.egress_bytes_per_s,
+                "tasks_max": limits.tasks_max,
+                "serves_max": limits.serves_max,
             }
             self._connection.execute(_INSERT_NODE, values)
 
@@ -67,23 +83,34 @@ class SqlLimits:
 
     def links_to(self, node: NodeName, *, limit: int) -> Sequence[LinkLimit]:
         """At most `limit` links into `node` that are limited, by source."""
-        return self._links(_LINKS_TO, dst=node, limit=limit)
+        known = self._known_links.get((node, limit))
+        if known is None:
+            known = self._known_links[node, limit] = self._links(_LINKS_TO, dst=node, limit=limit)
+        return known
 
     def links(self, *, after: tuple[str, str], limit: int) -> Sequence[LinkLimit]:
         """At most `limit` links that are limited and follow `after`, by source and destination."""
         return self._links(_LINKS, src=after[0], dst=after[1], limit=limit)
 
-    def set_link(self, *, src_node: NodeName, dst_node: NodeName, bytes_per_s: int | None) -> None:
-        """Replaces the limit of a link; None removes it. Both nodes must be known."""
-        self._connection.execute(_DELETE_LINK, {"src": src_node, "dst": dst_node})
-        if bytes_per_s is not None:
-            values = {"src_node": str(src_node), "dst_node": str(dst_node), "bytes_per_s": bytes_per_s}
+    def set_link(self, link: LinkLimit) -> None:
+        """Replaces the limits of a link; one without any is removed. Both nodes must be known."""
+        self._connection.execute(_DELETE_LINK, {"src": link.src_node, "dst": link.dst_node})
+        if link.bytes_per_s is not None or link.tasks_max is not None:
+            values = {
+                "src_node": str(link.src_node),
+                "dst_node": str(link.dst_node),
+                "bytes_per_s": link.bytes_per_s,
+                "tasks_max": link.tasks_max,
+            }
             self._connection.execute(_INSERT_LINK, values)
 
     def _links(self, query: sa.Select[Any], **values: Any) -> Sequence[LinkLimit]:
         return [
             LinkLimit(
-                src_node=NodeName(row.src_node), dst_node=NodeName(row.dst_node), bytes_per_s=row.bytes_per_s
+                src_node=NodeName(row.src_node),
+                dst_node=NodeName(row.dst_node),
+                bytes_per_s=row.bytes_per_s,
+                tasks_max=row.tasks_max,
             )
-            for row in self._connection.execute(query, values)
+            for row in self._connection.query(query, values, of=())
         ]

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from replicator.control_plane.db import rows
 from replicator.control_plane.db.schema import nodes, sessions
+from replicator.control_plane.db.write_behind import WriteBehind
 from replicator.control_plane.domain.lease import Session
 from replicator.control_plane.domain.node import Node
 from replicator.kernel.names import NodeName
@@ -19,10 +20,7 @@ _KEYS: _Bound = sa.bindparam("keys", expanding=True)
 _NOW: _Bound = sa.bindparam("now_ms")
 _LIMIT: _Bound = sa.bindparam("limit")
 
-_GET_NODE = sa.select(nodes).where(nodes.c.name == _KEY)
 _GET_NODES = sa.select(nodes).where(nodes.c.name.in_(_KEYS))
-_UPDATE_NODE = sa.update(nodes).where(nodes.c.name == _KEY)
-_INSERT_NODE = sa.insert(nodes)
 _DELETE_NODE = sa.delete(nodes).where(nodes.c.name == _KEY)
 _PAGE_OF_NODES = sa.select(nodes).where(nodes.c.name > _KEY).order_by(nodes.c.name).limit(_LIMIT)
 _TO_JOIN = (
@@ -39,8 +37,6 @@ _COUNT_CONNECTED = _COUNT_NODES.where(nodes.c.session_id.is_not(None))
 _OPEN = sessions.c.ended_at_ms.is_(None)
 _GET_SESSION = sa.select(sessions).where(sessions.c.id == _KEY)
 _GET_SESSIONS = sa.select(sessions).where(sessions.c.id.in_(_KEYS))
-_UPDATE_SESSION = sa.update(sessions).where(sessions.c.id == _KEY)
-_INSERT_SESSION = sa.insert(sessions)
 _FORGET_ENDED = sa.delete(sessions).where(sessions.c.node == _KEY, sessions.c.ended_at_ms.is_not(None))
 _EXPIRED = (
     sa.select(sessions)
@@ -55,28 +51,33 @@ _EXTEND = sa.update(sessions).where(_OPEN)
 class SqlNodes:
     """`NodeRecords` on one connection."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: WriteBehind) -> None:
         self._connection = connection
+        self._connected: dict[int, Sequence[Node]] = {}
 
     def get(self, name: NodeName) -> Node | None:
         """The node, if it is known."""
-        row = self._connection.execute(_GET_NODE, {"key": name}).one_or_none()
-        return None if row is None else rows.node_of(row)
+        known = self._connection.known(rows.NODE, name)
+        return known or self.get_many(frozenset({name})).get(name)
 
     def get_many(self, names: frozenset[NodeName]) -> Mapping[NodeName, Node]:
         """Those of `names` that are known."""
-        found = self._connection.execute(_GET_NODES, {"keys": sorted(names)})
-        return {node.name: node for node in map(rows.node_of, found)}
+        found = {name: self._connection.known(rows.NODE, name) for name in names}
+        asked = sorted(name for name, node in found.items() if node is None)
+        if asked:
+            read = self._connection.query(_GET_NODES, {"keys": asked}, of=())
+            found |= {node.name: node for node in map(self._read, read)}
+        return {name: node for name, node in found.items() if node is not None}
 
     def put(self, node: Node) -> None:
         """Adds it, or replaces the one of that name."""
-        values = rows.node_values(node)
-        if self._connection.execute(_UPDATE_NODE, values | {"key": node.name}).rowcount == 0:
-            self._connection.execute(_INSERT_NODE, values)
+        self._connection.put(rows.NODE, node.name, node)
+        self._connected.clear()
 
     def delete(self, name: NodeName) -> None:
         """Removes it with its sessions; no error if it is not there."""
         self._connection.execute(_DELETE_NODE, {"key": name})
+        self._connected.clear()
 
     def page(self, *, after: str, limit: int) -> Sequence[Node]:
         """At most `limit` nodes with names above `after`, in their order."""
@@ -95,27 +96,38 @@ class SqlNodes:
 
     def connected(self, *, limit: int) -> Sequence[Node]:
         """At most `limit` nodes that have a session, by name."""
-        return [rows.node_of(row) for row in self._connection.execute(_CONNECTED, {"limit": limit})]
+        known = self._connected.get(limit)
+        if known is None:
+            read = self._connection.query(_CONNECTED, {"limit": limit}, of=[nodes])
+            known = self._connected[limit] = [self._read(row) for row in read]
+        return known
 
     def connected_count(self) -> int:
         """How many have a session."""
-        return self._connection.execute(_COUNT_CONNECTED).scalar_one()
+        return int(self._connection.execute(_COUNT_CONNECTED).scalar_one())
 
     def count(self) -> int:
         """How many there are."""
-        return self._connection.execute(_COUNT_NODES).scalar_one()
+        return int(self._connection.execute(_COUNT_NODES).scalar_one())
+
+    def _read(self, row: rows.AnyRow) -> Node:
+        node = rows.node_of(row)
+        return self._connection.read(rows.NODE, node.name, node)
 
 
 class SqlSessions:
     """`SessionRecords` on one connection."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: WriteBehind) -> None:
         self._connection = connection
 
     def get(self, session_id: str) -> Session | None:
         """The session, live or not, if it is still known."""
-        row = self._connection.execute(_GET_SESSION, {"key": session_id}).one_or_none()
-        return None if row is None else rows.session_of(row)
+        known = self._connection.known(rows.SESSION, session_id)
+        if known is not None:
+            return known
+        row = self._connection.query(_GET_SESSION, {"key": session_id}, of=()).one_or_none()
+        return None if row is None else self._connection.read(rows.SESSION, session_id, rows.session_of(row))
 
     def get_many(self, session_ids: frozenset[str]) -> Mapping[str, Session]:
         """Those of `session_ids` that are known."""
@@ -124,9 +136,7 @@ class SqlSessions:
 
     def put(self, session: Session) -> None:
         """Adds it, or replaces the one of that id."""
-        values = rows.session_values(session)
-        if self._connection.execute(_UPDATE_SESSION, values | {"key": session.id}).rowcount == 0:
-            self._connection.execute(_INSERT_SESSION, values)
+        self._connection.put(rows.SESSION, session.id, session)
 
     def forget_ended(self, node: NodeName) -> None:
         """Removes the sessions of `node` that have ended."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from sqlalchemy import Row
 
+from replicator.control_plane.db import schema
+from replicator.control_plane.db.write_behind import Shape, register
+from replicator.control_plane.domain.attempt import Attempt
 from replicator.control_plane.domain.job import Job, JobState
 from replicator.control_plane.domain.lease import Lease, Session
 from replicator.control_plane.domain.node import AddressOrigin, Node
@@ -40,6 +45,13 @@ def node_values(node: Node) -> Values:
         "problem": node.problem,
         "join_tries": node.join_tries,
         "join_at_ms": node.join_at_ms,
+        "labels": dict(node.labels),
+        "labels_by_operator": node.labels_by_operator,
+        "zone": node.zone,
+        "zone_by_operator": node.zone_by_operator,
+        "maintenance": node.maintenance,
+        "bytes_total": node.bytes_total,
+        "bytes_free": node.bytes_free,
         "registered_at_ms": node.registered_at_ms,
         "updated_at_ms": node.updated_at_ms,
     }
@@ -80,6 +92,12 @@ def job_values(job: Job) -> Values:
     return {
         "priority": job.priority,
         "bytes_per_second": job.bytes_per_second,
+        "tasks_max": job.tasks_max,
+        "rank_ms": job.rank_ms,
+        "plan_rank_ms": job.plan_rank_ms,
+        "start_at_ms": job.start_at_ms,
+        "deadline_at_ms": job.deadline_at_ms,
+        "postponed": job.postponed,
         "state": str(job.state),
         "to_plan": next_step(job) is not None,
         **{name: getattr(planning, name) for name in _PLANNING},
@@ -94,6 +112,7 @@ def job_values(job: Job) -> Values:
         "plan_job_id": job.plan_job_id,
         "started_at_ms": job.started_at_ms,
         "finished_at_ms": job.finished_at_ms,
+        "retried_at_ms": job.retried_at_ms,
         "updated_at_ms": job.updated_at_ms,
     }
 
@@ -120,6 +139,12 @@ def job_of(row: AnyRow) -> Job:
         spec=_spec_of(row),
         priority=row.priority,
         bytes_per_second=row.bytes_per_second,
+        tasks_max=row.tasks_max,
+        rank_ms=row.rank_ms,
+        plan_rank_ms=row.plan_rank_ms,
+        start_at_ms=row.start_at_ms,
+        deadline_at_ms=row.deadline_at_ms,
+        postponed=row.postponed,
         state=JobState(row.state),
         planning=Planning(**{name: getattr(row, name) for name in _PLANNING}),
         tasks_planned=row.tasks_planned,
@@ -137,6 +162,7 @@ def job_of(row: AnyRow) -> Job:
         created_at_ms=row.created_at_ms,
         started_at_ms=row.started_at_ms,
         finished_at_ms=row.finished_at_ms,
+        retried_at_ms=row.retried_at_ms,
         updated_at_ms=row.updated_at_ms,
     )
 
@@ -172,6 +198,7 @@ def task_values(task: Task) -> Values:
     lease = task.lease
     return {
         "priority": task.priority,
+        "rank_ms": task.rank_ms,
         "items": task.items,
         "items_failed": task.items_failed,
         "state": str(task.state),
@@ -180,6 +207,7 @@ def task_values(task: Task) -> Values:
         "attempt": task.attempt,
         "failures": task.failures,
         "parks": task.parks,
+        "losses": task.losses,
         "parked_for": None if task.parked_for is None else str(task.parked_for),
         "parked_since_ms": task.parked_since_ms,
         "lease_session_id": None if lease is None else lease.session_id,
@@ -217,6 +245,7 @@ def task_of(row: AnyRow) -> Task:
         dst_node=NodeName(row.dst_node),
         kind=TaskKind(row.kind),
         priority=row.priority,
+        rank_ms=row.rank_ms,
         items=row.items,
         items_failed=row.items_failed,
         state=TaskState(row.state),
@@ -225,6 +254,7 @@ def task_of(row: AnyRow) -> Task:
         attempt=row.attempt,
         failures=row.failures,
         parks=row.parks,
+        losses=row.losses,
         parked_for=None if row.parked_for is None else NodeName(row.parked_for),
         parked_since_ms=row.parked_since_ms,
         lease=_lease_of(row),
@@ -238,6 +268,22 @@ def task_of(row: AnyRow) -> Task:
         error=_error_of(row),
         created_at_ms=row.created_at_ms,
         updated_at_ms=row.updated_at_ms,
+    )
+
+
+def attempt_of(row: AnyRow) -> Attempt:
+    """The attempt in `row`."""
+    return Attempt(
+        task_id=row.task_id,
+        epoch=row.epoch,
+        attempt=row.attempt,
+        session_id=row.session_id,
+        boot_id=row.boot_id,
+        begun_at_ms=row.begun_at_ms,
+        ended_at_ms=row.ended_at_ms,
+        outcome=row.outcome,
+        error=_error_of(row),
+        transfer=_transfer_of(row),
     )
 
 
@@ -319,8 +365,139 @@ def _lease_of(row: AnyRow) -> Lease | None:
 
 def transfer_values(transfer: Transfer) -> Values:
     """The columns of what was done."""
-    return {name: getattr(transfer, name) for name in _TRANSFER}
+    return dict(vars(transfer))
 
 
 def _transfer_of(row: AnyRow) -> Transfer:
     return Transfer(**{name: getattr(row, name) for name in _TRANSFER})
+
+
+Value = TypeVar("Value")
+_Part = Callable[[Any], Values]
+
+
+def _changes(
+    kind: type[Value], *, but: set[str], parts: Mapping[str, _Part]
+) -> Callable[[Value, Value], Values]:
+    """What differs between two values of a row, as columns.
+
+    Args:
+        but: fields that never change.
+        parts: the columns of those fields that are not a column as they are.
+    """
+    names = tuple(each.name for each in fields(kind) if each.name not in but)  # type: ignore[arg-type]
+    values_of = attrgetter(*names)
+
+    def changes(before: Value, after: Value) -> Values:
+        found: Values = {}
+        for name, was, is_now in zip(names, values_of(before), values_of(after), strict=True):
+            if was is not is_now and was != is_now:
+                part = parts.get(name)
+                if part is None:
+                    found[name] = is_now
+                else:
+                    found.update(part(is_now))
+        return found
+
+    return changes
+
+
+def _text(name: str) -> _Part:
+    return lambda value: {name: None if value is None else str(value)}
+
+
+def _lease_values(lease: Lease | None) -> Values:
+    return {
+        "lease_session_id": None if lease is None else lease.session_id,
+        "lease_boot_id": None if lease is None else lease.boot_id,
+        "lease_expires_at_ms": None if lease is None else lease.expires_at_ms,
+    }
+
+
+def _planning_values(planning: Planning) -> Values:
+    return {name: getattr(planning, name) for name in _PLANNING}
+
+
+_plain_job_changes = _changes(
+    Job,
+    but={
+        "id",
+        "spec",
+        "idempotency_key",
+        "fingerprint",
+        "plan_fingerprint",
+        "created_at_ms",
+    },
+    parts={
+        "state": _text("state"),
+        "planning": _planning_values,
+        "ended": transfer_values,
+        "error": error_values,
+        "plan": lambda plan: {"plan": None if plan is None else plan.model_dump()},
+    },
+)
+
+
+def _job_changes(before: Job, after: Job) -> Values:
+    changes = _plain_job_changes(before, after)
+    to_plan = next_step(after) is not None
+    return changes if to_plan is (next_step(before) is not None) else changes | {"to_plan": to_plan}
+
+
+NODE = Shape(
+    table=schema.nodes,
+    key=("name",),
+    values=node_values,
+    changes=_changes(
+        Node,
+        but={"name"},
+        parts={
+            "address_origin": _text("address_origin"),
+            "labels": lambda labels: {"labels": dict(labels)},
+        },
+    ),
+    inserts=True,
+)
+SESSION = Shape(
+    table=schema.sessions,
+    key=("id",),
+    values=session_values,
+    changes=_changes(Session, but={"id", "node"}, parts={}),
+    inserts=True,
+)
+JOB = Shape(table=schema.jobs, key=("id",), values=job_values, changes=_job_changes)
+TASK = Shape(
+    table=schema.tasks,
+    key=("id",),
+    values=task_values,
+    changes=_changes(
+        Task,
+        but={"id", "job_id", "src_node", "dst_node", "kind", "created_at_ms"},
+        parts={
+            "state": _text("state"),
+            "parked_for": _text("parked_for"),
+            "lease": _lease_values,
+            "transfer": transfer_values,
+            "error": error_values,
+        },
+    ),
+)
+OBJECT = Shape(
+    table=schema.job_objects,
+    key=("job_id", "id"),
+    values=object_changes,
+    changes=_changes(
+        ObjectRow,
+        but={"id", "job_id", "bucket", "object_id", "action", "finding"},
+        parts={"outcome": _text("outcome"), "error": error_values},
+    ),
+)
+register(
+    schema.nodes,
+    schema.sessions,
+    schema.jobs,
+    schema.tasks,
+    schema.attempts,
+    schema.job_objects,
+    schema.job_events,
+)

@@ -6,13 +6,17 @@ from functools import cached_property
 
 import sqlalchemy as sa
 
+from replicator.control_plane.db.duty_records import SqlDuties
 from replicator.control_plane.db.event_records import SqlEvents
+from replicator.control_plane.db.history_records import SqlHistory
 from replicator.control_plane.db.job_records import SqlJobs
 from replicator.control_plane.db.limit_records import SqlLimits
 from replicator.control_plane.db.node_records import SqlNodes, SqlSessions
 from replicator.control_plane.db.object_records import SqlObjects
 from replicator.control_plane.db.schema import control_plane
 from replicator.control_plane.db.task_records import SqlAttempts, SqlTasks
+from replicator.control_plane.db.upkeep_records import SqlUpkeep
+from replicator.control_plane.db.write_behind import WriteBehind
 from replicator.control_plane.ports import Event
 
 _IDENTITY = sa.select(control_plane.c.id)
@@ -20,23 +24,35 @@ _NOW = sa.select(sa.func.now_ms(type_=sa.BigInteger))
 
 
 class SqlUnit:
-    """`Unit` on one connection. `noted` are the events so far."""
+    """`Unit` on one connection. `noted` are the events so far.
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
-        self.nodes = SqlNodes(connection)
-        self.sessions = SqlSessions(connection)
-        self.jobs = SqlJobs(connection)
-        self.tasks = SqlTasks(connection)
-        self.attempts = SqlAttempts(connection)
-        self.objects = SqlObjects(connection)
-        self.limits = SqlLimits(connection)
+    `now_ms` and `control_plane` are what the door has read with the transaction, where it has.
+    """
+
+    def __init__(
+        self, connection: sa.Connection, *, now_ms: int | None = None, control_plane: str | None = None
+    ) -> None:
+        self._connection = statements = WriteBehind(connection)
+        self._now_ms = now_ms
+        self._control_plane = control_plane
+        self.nodes = SqlNodes(statements)
+        self.sessions = SqlSessions(statements)
+        self.jobs = SqlJobs(statements)
+        self.tasks = SqlTasks(statements)
+        self.attempts = SqlAttempts(statements)
+        self.objects = SqlObjects(statements)
+        self.limits = SqlLimits(statements)
+        self.duties = SqlDuties(statements)
+        self.history = SqlHistory(statements)
+        self.upkeep = SqlUpkeep(statements)
         self.noted: list[Event] = []
 
     @cached_property
     def now_ms(self) -> int:
         """Database time, read once."""
-        return self._connection.execute(_NOW).scalar_one()
+        if self._now_ms is not None:
+            return self._now_ms
+        return int(self._connection.query(_NOW, of=()).scalar_one())
 
     @cached_property
     def events(self) -> SqlEvents:
@@ -46,8 +62,19 @@ class SqlUnit:
     @cached_property
     def control_plane(self) -> str:
         """The identity of this database, read once."""
-        identity: str = self._connection.execute(_IDENTITY).scalar_one()
+        if self._control_plane is not None:
+            return self._control_plane
+        identity: str = self._connection.query(_IDENTITY, of=()).scalar_one()
         return identity
+
+    def flush(self) -> None:
+        """Send what waits; called once `work` has returned."""
+        self._connection.flush()
+
+    @property
+    def has_written(self) -> bool:
+        """Whether anything that writes has been sent."""
+        return self._connection.has_written
 
     def note(self, event: Event) -> None:
         """Tell `event` once the unit is durable."""

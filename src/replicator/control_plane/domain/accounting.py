@@ -13,6 +13,7 @@ from replicator.control_plane.domain.object_row import ObjectRow, Outcome
 from replicator.control_plane.domain.task import Task, TaskKind
 from replicator.wire.sessions import BYTES_MAX, Transfer
 
+_NAMES = tuple(Transfer.model_fields)
 _COUNTED_AS = {
     Outcome.VERIFIED: ("objects_planned", "objects_verified"),
     Outcome.SKIPPED: ("objects_planned", "objects_skipped"),
@@ -24,7 +25,7 @@ _COUNTED_AS = {
 
 def of_rows(rows: Iterable[ObjectRow]) -> Transfer:
     """What objects add: nothing before they have settled. A cancelled one adds the bytes that came for it."""
-    sums = dict.fromkeys(Transfer.model_fields, 0)
+    sums = dict.fromkeys(_NAMES, 0)
     for row in rows:
         counted = _COUNTED_AS.get(row.outcome)
         if counted is None:
@@ -71,18 +72,14 @@ def waiting(count: int) -> Transfer:
 
 def add(left: Transfer, right: Transfer) -> Transfer:
     """The sum, field by field; it stops at the largest number that JSON keeps exact."""
-    return Transfer(
-        **{name: min(amount + getattr(right, name), BYTES_MAX) for name, amount in _amounts(left)}
-    )
+    other = vars(right)
+    return Transfer(**{name: min(amount + other[name], BYTES_MAX) for name, amount in vars(left).items()})
 
 
 def subtract(left: Transfer, right: Transfer) -> Transfer:
     """What is left of `left`, field by field, at least nothing."""
-    return Transfer(**{name: max(amount - getattr(right, name), 0) for name, amount in _amounts(left)})
-
-
-def _amounts(transfer: Transfer) -> list[tuple[str, int]]:
-    return [(name, getattr(transfer, name)) for name in Transfer.model_fields]
+    other = vars(right)
+    return Transfer(**{name: max(amount - other[name], 0) for name, amount in vars(left).items()})
 
 
 def _transferred(task: Task) -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from replicator.control_plane.domain import accounting
+from replicator.control_plane.domain import accounting, fairness
 from replicator.control_plane.domain import planning as plans
 from replicator.control_plane.domain import spec as specs
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
 from replicator.control_plane.domain.planning import Planning
+from replicator.control_plane.domain.replacing import replace
 from replicator.control_plane.domain.spec import JobKind, JobSpec
 from replicator.control_plane.domain.task import Task, TaskKind, TaskState
 from replicator.kernel.errors import Conflict
@@ -56,13 +57,21 @@ class Job:
 
     `ended` sums the objects that have settled and what tasks that have ended received. `plan` is what a dry run
     has found, or what the dry run `plan_job_id` has promised. `plan_fingerprint` is the same for a request and its
-    dry run.
+    dry run. `rank_ms` is the job's clock and `plan_rank_ms` its place among jobs to be planned (`domain.fairness`);
+    `tasks_max` bounds the tasks that it has at a time. While it is `postponed` it is not planned, because its start has
+    not come; a job that lives at its deadline is cancelled. `retried_at_ms` is when it was last tried again.
     """
 
     id: int
     spec: JobSpec
     priority: int = 0
     bytes_per_second: int | None = None
+    tasks_max: int | None = None
+    rank_ms: int = 0
+    plan_rank_ms: int = 0
+    start_at_ms: int | None = None
+    deadline_at_ms: int | None = None
+    postponed: bool = False
     state: JobState = JobState.QUEUED
     planning: Planning = field(default_factory=Planning)
     tasks_planned: int = 0
@@ -80,6 +89,7 @@ class Job:
     created_at_ms: int
     started_at_ms: int | None = None
     finished_at_ms: int | None = None
+    retried_at_ms: int | None = None
     updated_at_ms: int
 
 
@@ -147,7 +157,7 @@ def assigned(job: Job, task: Task, rows: Sequence[ObjectRow], *, now_ms: int) ->
 def closed(job: Job, rows: Sequence[ObjectRow], *, now_ms: int) -> Job:
     """`rows`, which no task was made for, have settled; the job says why, where they failed."""
     error = next((row.error for row in rows if row.outcome is Outcome.FAILED), None)
-    job = replace(_settled(job, rows), error=error or job.error)
+    job = replace(_settled(job, rows), error=_reason(job, error))
     return settle(_with(job, _without(job.planning, rows), now_ms), now_ms=now_ms)
 
 
@@ -197,11 +207,11 @@ def cancel(job: Job, *, now_ms: int) -> Job:
     if job.state in {JobState.CANCELLING, JobState.CANCELLED}:
         return job
     _require(job, job.state in LIVE)
-    return _move(job, JobState.CANCELLING, now_ms)
+    return replace(_move(job, JobState.CANCELLING, now_ms), postponed=False)
 
 
 def retry(job: Job, *, now_ms: int) -> Job:
-    """A job that has ended runs again, for what failed in it.
+    """A job that has ended runs again, for what failed in it. A deadline that is over holds no more.
 
     Raises:
         Conflict: it lives, or nothing in it can be tried again.
@@ -217,17 +227,34 @@ def retry(job: Job, *, now_ms: int) -> Job:
         )
     until = job.planning.rows_found if objects else 0
     planning = replace(job.planning, survey_failed=False, reopened_row=0, reopen_until=until)
-    return replace(_move(job, JobState.RUNNING, now_ms), planning=planning, finished_at_ms=None)
+    over = job.deadline_at_ms is not None and job.deadline_at_ms <= now_ms
+    return replace(
+        _move(job, JobState.RUNNING, now_ms),
+        planning=planning,
+        plan_rank_ms=fairness.plan_rank(now_ms=now_ms, priority=job.priority),
+        deadline_at_ms=None if over else job.deadline_at_ms,
+        finished_at_ms=None,
+        retried_at_ms=now_ms,
+    )
 
 
-def change(job: Job, *, priority: int, bytes_per_second: int | None, now_ms: int) -> Job:
-    """Another priority or rate.
+def change(
+    job: Job, *, priority: int, bytes_per_second: int | None, tasks_max: int | None, now_ms: int
+) -> Job:
+    """Another priority, which moves its place among jobs to be planned, rate, or number of tasks at a time.
 
     Raises:
         Conflict: the job has ended.
     """
     _require(job, job.state in LIVE)
-    return replace(job, priority=priority, bytes_per_second=bytes_per_second, updated_at_ms=now_ms)
+    return replace(
+        job,
+        priority=priority,
+        plan_rank_ms=fairness.moved(job.plan_rank_ms, before=job.priority, priority=priority),
+        bytes_per_second=bytes_per_second,
+        tasks_max=tasks_max,
+        updated_at_ms=now_ms,
+    )
 
 
 def attempt_begun(job: Job, *, now_ms: int) -> Job:
@@ -240,7 +267,7 @@ def attempt_ended(
     job: Job, task: Task, rows: Sequence[ObjectRow], *, error: ErrorInfo | None, now_ms: int
 ) -> Job:
     """Adds `rows`, which have settled, and ends the job with its last task. The last failure is kept."""
-    job = replace(_settled(job, rows), error=error or job.error, updated_at_ms=now_ms)
+    job = replace(_settled(job, rows), error=_reason(job, error), updated_at_ms=now_ms)
     return job if task.state not in _COUNTED else settle(_task_ended(job, task), now_ms=now_ms)
 
 
@@ -265,6 +292,8 @@ def outcome(job: Job) -> JobState:
     return JobState.PARTIAL if done else JobState.FAILED
 
 
+DEADLINE_EXCEEDED = "deadline-exceeded"
+"""Code of the error of a job that was cancelled because it had not ended in time."""
 _REFUSED = "invalid-request"
 """What a node says of a cursor that it cannot go on from: a retry must not give it that again."""
 _COUNTED = {
@@ -298,6 +327,12 @@ def _task_ended(job: Job, task: Task) -> Job:
     job = replace(job, ended=accounting.add(job.ended, accounting.of_ended(task)), **changes)
     # A survey that failed before it found anything ends the planning all the same.
     return replace(job, state=JobState.RUNNING) if job.state is JobState.PLANNING else job
+
+
+def _reason(job: Job, error: ErrorInfo | None) -> ErrorInfo | None:
+    """What the job failed of last, but for one that was cancelled in the end for being late."""
+    late = job.state is JobState.CANCELLING and job.error is not None and job.error.code == DEADLINE_EXCEEDED
+    return job.error if late else error or job.error
 
 
 def _settled(job: Job, rows: Sequence[ObjectRow]) -> Job:

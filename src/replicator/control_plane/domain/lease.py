@@ -7,8 +7,9 @@ with its session or before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from replicator.control_plane.domain.replacing import replace
 from replicator.kernel.errors import Fenced
 from replicator.kernel.names import NodeName
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from replicator.kernel.names import NodeName
 
@@ -22,13 +24,22 @@ class AddressOrigin(StrEnum):
     NODE = "node"
 
 
+class Space(NamedTuple):
+    """Of the disk that a node keeps its store on."""
+
+    bytes_total: int
+    bytes_free: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A node. `session_id` is that of its live session; `join_at_ms` is set only while it has none.
 
     `rpc_url` is where its gRPC service was when it last opened a session; None where it has none.
     `session_epoch` counts the sessions it has had, `join_tries` how often it was told to join since the last;
-    `disconnected_at_ms` is since when it has had none.
+    `disconnected_at_ms` is since when it has had none. A node in `maintenance` is given no new work, and none that
+    reads from it. `labels` and `zone` are what the node says of itself where they are not `…_by_operator`.
+    `bytes_total` and `bytes_free` are those of its disk, as it last reported them.
     """
 
     name: NodeName
@@ -42,6 +53,13 @@ class Node:
     problem: str | None = None
     join_tries: int = 0
     join_at_ms: int | None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    labels_by_operator: bool = False
+    zone: str | None = None
+    zone_by_operator: bool = False
+    maintenance: bool = False
+    bytes_total: int | None = None
+    bytes_free: int | None = None
     registered_at_ms: int
     updated_at_ms: int
 
@@ -60,6 +78,29 @@ def register(known: Node | None, *, name: NodeName, base_url: str, now_ms: int) 
     )
 
 
+def labelled(node: Node, labels: Mapping[str, str] | None, *, now_ms: int) -> Node:
+    """The node as an operator labels it; None for what the node says of itself, from its next session on."""
+    by_operator = labels is not None
+    return replace(node, labels=labels or {}, labels_by_operator=by_operator, updated_at_ms=now_ms)
+
+
+def located(node: Node, zone: str | None, *, now_ms: int) -> Node:
+    """The node where an operator says it is; None for what the node says of itself, from its next session on."""
+    return replace(node, zone=zone, zone_by_operator=zone is not None, updated_at_ms=now_ms)
+
+
+def maintained(node: Node, maintenance: bool, *, now_ms: int) -> Node:
+    """The node, taken out of service or put back; what it has in hand goes on."""
+    return replace(node, maintenance=maintenance, updated_at_ms=now_ms)
+
+
+def measured(node: Node, space: Space | None) -> Node:
+    """The node with the space of its disk, where it has reported any."""
+    if space is None or (node.bytes_total, node.bytes_free) == space:
+        return node
+    return replace(node, bytes_total=space.bytes_total, bytes_free=space.bytes_free)
+
+
 def connect(
     known: Node | None,
     *,
@@ -67,13 +108,20 @@ def connect(
     session_id: str,
     base_url: str,
     rpc_url: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    zone: str | None = None,
     now_ms: int,
 ) -> Node:
-    """The node, with a session; one that was unknown registers itself with the address it gives."""
+    """The node, with a session; one that was unknown registers itself with the address it gives.
+
+    `labels` and `zone` are what it says of itself: they count where no operator has said otherwise.
+    """
     node = known or _unconnected(name, base_url, AddressOrigin.NODE, now_ms)
     by_operator = node.address_origin is AddressOrigin.OPERATOR
     return replace(
         node,
+        labels=node.labels if node.labels_by_operator else labels or {},
+        zone=node.zone if node.zone_by_operator else zone,
         base_url=node.base_url if by_operator else base_url,
         rpc_url=rpc_url,
         session_id=session_id,

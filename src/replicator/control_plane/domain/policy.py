@@ -19,9 +19,13 @@ _RESTARTS_WITHOUT_DELAY = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how soon. `uniform` is the source of randomness."""
+    """How often and how soon. `uniform` is the source of randomness.
+
+    A task whose node was lost `losses_max` times in a row while it was at it is not tried again.
+    """
 
     attempts_max: int
+    losses_max: int
     delay_floor_ms: int
     delay_step_ms: int
     delay_spread_ms_max: int
@@ -63,13 +67,22 @@ def after_failure(task: Task, *, error: ErrorInfo, policy: RetryPolicy, now_ms: 
             return tasks.retry(task, error=error, not_before_ms=not_before_ms, now_ms=now_ms)
 
 
-def after_loss(task: Task, *, error: ErrorInfo, at_once: bool, policy: RetryPolicy, now_ms: int) -> Task:
+def after_loss(
+    task: Task, *, error: ErrorInfo, at_once: bool, ended: bool, policy: RetryPolicy, now_ms: int
+) -> Task:
     """The task taken back from a node that fell silent, or `at_once` from one that restarted.
 
     The epoch grows. A task that is lost again and again waits all the same: it may be what ends its node.
+
+    Args:
+        ended: whether the node's process is lost, as far as anyone can tell, and not only its word on the task.
     """
     if task.state is tasks.TaskState.CANCELLING:
         return tasks.cancel(tasks.fence(task), now_ms=now_ms)
+    if ended:
+        task = tasks.lose(task)
+        if task.losses >= policy.losses_max:
+            return tasks.fail(tasks.fence(task), error=_poison(task), now_ms=now_ms)
     at_once = at_once and task.parks < _RESTARTS_WITHOUT_DELAY
     return _after_absence(
         tasks.fence(task),
@@ -78,6 +91,15 @@ def after_loss(task: Task, *, error: ErrorInfo, at_once: bool, policy: RetryPoli
         delay_ms=0 if at_once else policy.delay_ms(task.parks),
         policy=policy,
         now_ms=now_ms,
+    )
+
+
+def _poison(task: Task) -> ErrorInfo:
+    return ErrorInfo(
+        error_class="permanent",
+        code="poison",
+        message=f"{task.dst_node} was lost {task.losses} times in a row while it was at this task, which may be what "
+        "ends it: see its log, then retry the job",
     )
 
 

@@ -10,10 +10,11 @@ has changed between attempts; `bytes_wire` alone tells of these bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
+from replicator.control_plane.domain.replacing import replace
 from replicator.control_plane.domain.task import Task
 from replicator.wire.sessions import BYTES_MAX, ErrorInfo, ObjectResult, Transfer
 
@@ -191,7 +192,7 @@ def _count(rows: Sequence[ObjectRow], outcome: Outcome) -> int:
 
 
 _BYTES = ("bytes_transferred", "bytes_deduplicated", "bytes_saved")
-_NO_WAIT: dict[str, Any] = {"parks": 0, "parked_for": None, "parked_since_ms": None}
+_NO_WAIT: dict[str, Any] = {"parks": 0, "parked_for": None, "parked_since_ms": None, "losses": 0}
 _POSSIBLE = {
     Action.TRANSFER: frozenset({Outcome.VERIFIED, Outcome.SKIPPED}),
     Action.DELETE: frozenset({Outcome.DELETED, Outcome.SKIPPED}),

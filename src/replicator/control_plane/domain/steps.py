@@ -13,6 +13,12 @@ LIVE_TASKS_MAX = 64
 """A job of any size has no more tasks at a time."""
 
 
+def tasks_room(job: Job) -> int:
+    """How many more tasks may be made of `job` just now."""
+    wanted = LIVE_TASKS_MAX if job.tasks_max is None else min(LIVE_TASKS_MAX, job.tasks_max)
+    return max(wanted - jobs.tasks_live(job), 0)
+
+
 class Step(StrEnum):
     """One bounded piece of planning."""
 
@@ -29,11 +35,11 @@ def next_step(job: Job) -> Step | None:
     """What there is to do; None while the job waits for its tasks, for somebody, or has ended."""
     match job.state:
         case JobState.QUEUED:
-            return Step.BEGIN
+            return None if job.postponed else Step.BEGIN
         case JobState.CANCELLING:
             return Step.DROP if plans.rows_waiting(job.planning) else None
         case JobState.PLANNING | JobState.RUNNING:
-            return _expand(job) if jobs.tasks_live(job) < LIVE_TASKS_MAX else None
+            return _expand(job) if tasks_room(job) else None
         case _:
             return None
 

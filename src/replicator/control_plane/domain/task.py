@@ -8,11 +8,12 @@ an older epoch has lost the right to report. The lease is there exactly in the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from replicator.control_plane.domain.lease import Lease
+from replicator.control_plane.domain.replacing import replace
 from replicator.kernel.errors import Conflict
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import BYTES_MAX, ErrorInfo, Transfer
@@ -60,7 +61,8 @@ class Task:
 
     `items` counts the objects that have not settled, `items_failed` those that failed for good. `attempt` counts
     attempts begun, `failures` those that count against the cap. While failures are those of a node that cannot
-    be reached, `parked_since_ms` is when that began and `parked_for` is the node. `transfer` is that of the
+    be reached, `parked_since_ms` is when that began and `parked_for` is the node. `losses` counts attempts that ended
+    with their node, since an object last settled. `rank_ms` is its place among what is ready. `transfer` is that of the
     latest attempt, without what it did for objects that have settled. `credit_…` is what attempts before it
     brought for objects that had not settled, `earlier_bytes_wire` all that they received.
     """
@@ -71,6 +73,7 @@ class Task:
     dst_node: NodeName
     kind: TaskKind = TaskKind.PULL
     priority: int = 0
+    rank_ms: int = 0
     items: int = 0
     items_failed: int = 0
     state: TaskState = TaskState.READY
@@ -79,6 +82,7 @@ class Task:
     attempt: int = 0
     failures: int = 0
     parks: int = 0
+    losses: int = 0
     parked_for: NodeName | None = None
     parked_since_ms: int | None = None
     lease: Lease | None = None
@@ -125,8 +129,7 @@ def renew(task: Task, lease: Lease) -> Task:
 
 def report(task: Task, transfer: Transfer, *, now_ms: int) -> Task:
     """Progress of the attempt. Reports may come late and out of order, so numbers only grow."""
-    known = task.transfer.model_dump()
-    told = transfer.model_dump()
+    known, told = vars(task.transfer), vars(transfer)
     merged = {name: max(known[name], amount) for name, amount in told.items()}
     merged["bytes_logical"] = told["bytes_logical"] or known["bytes_logical"]
     if merged == known:
@@ -181,6 +184,12 @@ def park(task: Task, *, error: ErrorInfo, parked_for: NodeName, not_before_ms: i
 def release(task: Task, *, now_ms: int) -> Task:
     """The backoff is over."""
     return _move(task, TaskState.READY, now_ms, not_before_ms=None)
+
+
+def lose(task: Task) -> Task:
+    """The process that had it in hand is lost. A survey that has got on since the last time counts anew."""
+    got_on = task.kind is TaskKind.SURVEY and task.transfer.bytes_wire > 0
+    return replace(task, losses=1 if got_on else task.losses + 1)
 
 
 def unpark(task: Task, *, now_ms: int) -> Task:

@@ -11,11 +11,14 @@ class Duty(StrEnum):
     """One kind of work. Each is done in its own transactions and may be done again without harm."""
 
     PLAN = "plan"
+    START = "start"
+    DEADLINE = "deadline"
     EXPIRE_SESSIONS = "expire-sessions"
     TAKE_BACK = "take-back"
     RELEASE = "release"
     GIVE_UP = "give-up"
     JOIN = "join"
+    PRUNE = "prune"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +29,15 @@ class Snapshot:
     """
 
     now_ms: int
-    jobs_to_plan: bool
-    next_session_expiry_ms: int | None
-    next_lease_expiry_ms: int | None
-    next_backoff_end_ms: int | None
-    absent_since_ms: int | None
-    next_join_ms: int | None
+    jobs_to_plan: bool = False
+    next_start_ms: int | None = None
+    next_deadline_ms: int | None = None
+    next_session_expiry_ms: int | None = None
+    next_lease_expiry_ms: int | None = None
+    next_backoff_end_ms: int | None = None
+    absent_since_ms: int | None = None
+    next_join_ms: int | None = None
+    next_prune_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +53,14 @@ def decide(snapshot: Snapshot, *, park_ms_max: int, sleep_ms_max: int) -> Decisi
     absent_ms = snapshot.absent_since_ms
     moments = {
         Duty.PLAN: snapshot.now_ms if snapshot.jobs_to_plan else None,
+        Duty.START: snapshot.next_start_ms,
+        Duty.DEADLINE: snapshot.next_deadline_ms,
         Duty.EXPIRE_SESSIONS: snapshot.next_session_expiry_ms,
         Duty.TAKE_BACK: snapshot.next_lease_expiry_ms,
         Duty.RELEASE: snapshot.next_backoff_end_ms,
         Duty.GIVE_UP: None if absent_ms is None else absent_ms + park_ms_max,
         Duty.JOIN: snapshot.next_join_ms,
+        Duty.PRUNE: snapshot.next_prune_ms,
     }
     due = frozenset(duty for duty, at_ms in moments.items() if at_ms is not None and at_ms <= snapshot.now_ms)
     later = (at_ms for at_ms in moments.values() if at_ms is not None and at_ms > snapshot.now_ms)

@@ -6,14 +6,16 @@ does no harm if the work was done meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from replicator.control_plane.domain import lease as leases
 from replicator.control_plane.domain import task as tasks
+from replicator.control_plane.domain.duty import Group
 from replicator.control_plane.domain.policy import RetryPolicy
 from replicator.control_plane.domain.task import Task
 from replicator.control_plane.ports import Event, Unit
-from replicator.control_plane.scheduler import planner
+from replicator.control_plane.scheduler import planner, timing
 from replicator.control_plane.scheduler.decide import Snapshot
 from replicator.control_plane.services import outcomes
 from replicator.control_plane.services.registry import disconnect
@@ -35,18 +37,9 @@ class JoinTarget:
     base_url: str
 
 
-def look(unit: Unit) -> Snapshot:
-    """When each kind of work is next due; a few reads of indexes."""
-    absences = unit.tasks.absences()
-    return Snapshot(
-        now_ms=unit.now_ms,
-        jobs_to_plan=bool(unit.jobs.to_plan(limit=1)),
-        next_session_expiry_ms=unit.sessions.next_expiry_ms(),
-        next_lease_expiry_ms=unit.tasks.next_expiry_ms(),
-        next_backoff_end_ms=unit.tasks.next_due_ms(),
-        absent_since_ms=min(absences.values(), default=None),
-        next_join_ms=unit.nodes.next_join_ms(),
-    )
+def look(unit: Unit, group: Group) -> Snapshot:
+    """When each kind of work of `group`, but for pruning, is next due; a few reads of indexes."""
+    return _LOOKS[group](unit)
 
 
 def plan(unit: Unit) -> None:
@@ -65,7 +58,8 @@ def take_back(unit: Unit, policy: RetryPolicy) -> None:
     """Take tasks back whose lease is over."""
     for task in unit.tasks.expired(now_ms=unit.now_ms, limit=ENDED_MAX):
         message = f"{task.dst_node} did not renew its lease"
-        outcomes.take_back(unit, task, message=message, at_once=False, policy=policy)
+        ended = not _has_session(unit, task)
+        outcomes.take_back(unit, task, message=message, at_once=False, ended=ended, policy=policy)
 
 
 def release(unit: Unit) -> None:
@@ -104,6 +98,11 @@ def start_anew(unit: Unit, *, lease_ms: int, policy: RetryPolicy) -> None:
     unit.note(Event(name="sessions.resumed", fields={"sessions": sessions}))
 
 
+def _has_session(unit: Unit, task: Task) -> bool:
+    session = None if task.lease is None else unit.sessions.get(task.lease.session_id)
+    return session is not None and leases.is_live(session, unit.now_ms)
+
+
 def _give_up(unit: Unit, waited: Sequence[Task], *, node: NodeName, hours: float) -> None:
     error = ErrorInfo(
         error_class="node-down",
@@ -112,3 +111,30 @@ def _give_up(unit: Unit, waited: Sequence[Task], *, node: NodeName, hours: float
     )
     for task in waited:
         outcomes.move(unit, tasks.fail(task, error=error, now_ms=unit.now_ms), error=error)
+
+
+def _look_at_plans(unit: Unit) -> Snapshot:
+    return Snapshot(now_ms=unit.now_ms, jobs_to_plan=bool(unit.jobs.to_plan(limit=1)))
+
+
+def _look_at_time(unit: Unit) -> Snapshot:
+    return Snapshot(
+        now_ms=unit.now_ms,
+        next_start_ms=timing.next_start_ms(unit),
+        next_deadline_ms=timing.next_deadline_ms(unit),
+        next_session_expiry_ms=unit.sessions.next_expiry_ms(),
+        next_lease_expiry_ms=unit.tasks.next_expiry_ms(),
+        next_backoff_end_ms=unit.tasks.next_due_ms(),
+        absent_since_ms=min(unit.tasks.absences().values(), default=None),
+    )
+
+
+def _look_at_joins(unit: Unit) -> Snapshot:
+    return Snapshot(now_ms=unit.now_ms, next_join_ms=unit.nodes.next_join_ms())
+
+
+_LOOKS: dict[Group, Callable[[Unit], Snapshot]] = {
+    Group.PLAN: _look_at_plans,
+    Group.SWEEP: _look_at_time,
+    Group.JOIN: _look_at_joins,
+}

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from replicator.control_plane.domain import fairness
 from replicator.control_plane.domain import job as jobs
 from replicator.control_plane.domain import planning as plans
 from replicator.control_plane.domain import spec as specs
 from replicator.control_plane.domain.job import Job
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
-from replicator.control_plane.domain.steps import LIVE_TASKS_MAX, Step, next_step
+from replicator.control_plane.domain.steps import Step, next_step, tasks_room
 from replicator.control_plane.domain.task import Task, TaskKind
 from replicator.control_plane.ports import Unit
 from replicator.control_plane.services import telling
@@ -29,6 +30,8 @@ def plan_job(unit: Unit, job: Job) -> None:
     step = next_step(job)
     if step is not None:
         after = _STEPS[step](unit, job)
+        turn_ms = fairness.plan_rank(now_ms=unit.now_ms, priority=after.priority)
+        after = replace(after, plan_rank_ms=turn_ms)
         unit.jobs.put(after)
         telling.job_moved(unit, job, after)
 
@@ -55,7 +58,7 @@ def _begin(unit: Unit, job: Job) -> Job:
 def _survey(unit: Unit, job: Job) -> Job:
     task = unit.tasks.add(_task(unit, job, TaskKind.SURVEY))
     telling.task(unit, task)
-    return jobs.assigned(job, task, (), now_ms=unit.now_ms)
+    return _assigned(unit, job, task, ())
 
 
 def _pull(unit: Unit, job: Job) -> Job:
@@ -97,12 +100,18 @@ _STEPS: dict[Step, Callable[[Unit, Job], Job]] = {
 
 
 def _assign(unit: Unit, job: Job, kind: TaskKind, rows: Sequence[ObjectRow]) -> Job:
-    for batch in plans.batches(rows)[: LIVE_TASKS_MAX - jobs.tasks_live(job)]:
+    for batch in plans.batches(rows)[: tasks_room(job)]:
         task = unit.tasks.add(_with_rows(_task(unit, job, kind), batch))
         unit.objects.give(batch, task)
         telling.task(unit, task)
-        job = jobs.assigned(job, task, batch, now_ms=unit.now_ms)
+        job = _assigned(unit, job, task, batch)
     return job
+
+
+def _assigned(unit: Unit, job: Job, task: Task, rows: Sequence[ObjectRow]) -> Job:
+    """`task` was made, and the job's next one goes behind it."""
+    clock_ms = fairness.clock_after(now_ms=unit.now_ms, clock_ms=job.rank_ms)
+    return replace(jobs.assigned(job, task, rows, now_ms=unit.now_ms), rank_ms=clock_ms)
 
 
 def _task(unit: Unit, job: Job, kind: TaskKind) -> Task:
@@ -113,6 +122,7 @@ def _task(unit: Unit, job: Job, kind: TaskKind) -> Task:
         dst_node=job.spec.dst_node,
         kind=kind,
         priority=job.priority,
+        rank_ms=fairness.task_rank(now_ms=unit.now_ms, clock_ms=job.rank_ms, priority=job.priority),
         ready_at_ms=unit.now_ms,
         created_at_ms=unit.now_ms,
         updated_at_ms=unit.now_ms,

@@ -9,7 +9,7 @@ from replicator.kernel.errors import InvalidRequest
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import INTEGER_MAX
 
-_NODES, _JOBS, _ROWS, _LINKS = "1n:", "1j:", "1o:", "1l:"
+_NODES, _JOBS, _ROWS, _LINKS, _TASKS = "1n:", "1j:", "1o:", "1l:", "1t:"
 _LENGTH_MAX = 200
 
 
@@ -44,6 +44,16 @@ def of_row(row: int) -> str:
 def after_row(cursor: str) -> int:
     """The row in `cursor`; raises `InvalidRequest`."""
     return _number(_decode(cursor, _ROWS))
+
+
+def of_task(task_id: int) -> str:
+    """After the task `task_id`."""
+    return _encode(_TASKS + str(task_id))
+
+
+def after_task(cursor: str) -> int:
+    """The id in `cursor`; raises `InvalidRequest`."""
+    return _number(_decode(cursor, _TASKS))
 
 
 def of_link(source: NodeName, destination: NodeName) -> str:

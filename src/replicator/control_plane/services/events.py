@@ -11,11 +11,11 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from replicator.control_plane.domain.finding import moment
 from replicator.control_plane.events import Wakeups
 from replicator.control_plane.ports import Database, Unit, job_topic
 from replicator.control_plane.services.jobs import view_of
-from replicator.control_plane.services.views import moment
-from replicator.kernel.errors import Unavailable
+from replicator.kernel.errors import NotFound, Unavailable
 from replicator.runtime.logging import get_logger
 from replicator.wire.jobs import EVENTS_DROPPED, HEARTBEAT_SECONDS, TERMINAL_STATUSES, JobEvent, JobView
 
@@ -112,6 +112,8 @@ class Events:
                     look = await self.database.read(lambda unit: _look(unit, job_id, telling.after))
                 except Unavailable as error:
                     log.warning("events.cut", job=job_id, after=telling.after, reason=error.message)
+                    return
+                except NotFound:  # kept long enough, just now
                     return
                 for told in telling.tell(look, now_s=now()):
                     yield told

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from replicator.control_plane.domain import fairness, schedule
 from replicator.control_plane.domain import job as jobs
-from replicator.control_plane.domain import task as tasks
 from replicator.control_plane.domain.job import Job, JobState
 from replicator.control_plane.domain.spec import JobSpec
-from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.domain.task import Task
 from replicator.control_plane.ports import Database, Event, Unit
-from replicator.control_plane.services import cursors, outcomes, requests, telling
+from replicator.control_plane.services import cursors, history, moving, requests, scenes, telling
 from replicator.control_plane.services.registry import require_node
 from replicator.control_plane.services.requests import JobRequest
 from replicator.control_plane.services.views import job_view
-from replicator.kernel.errors import Conflict, NotFound
+from replicator.kernel.errors import Conflict
 from replicator.wire.jobs import (
     ChangeJob,
     JobPage,
@@ -38,6 +38,8 @@ class Submitted:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jobs:
     """What can be asked about jobs. Methods raise `NotFound` where there is no such job.
+
+    Jobs in history are found like others, but those who want to change one get `Conflict`.
 
     `plan` does the first step of planning a job with its submission, so that nobody waits for the scheduler.
     """
@@ -74,10 +76,11 @@ class Jobs:
         return await self.database.read(lambda unit: _page(unit, before, limit, state))
 
     async def change(self, job_id: int, change: ChangeJob) -> JobView:
-        """Another priority or rate, also while the job runs; what `change` does not set stays.
+        """Another priority, rate, number of tasks, start or deadline; what `change` does not set stays.
 
         Raises:
-            Conflict: it has ended.
+            Conflict: it has ended, or has begun and its start is to change.
+            InvalidRequest: the deadline is over, or not after the start.
         """
         return await self.database.transact(lambda unit: _change(unit, job_id, change))
 
@@ -87,7 +90,7 @@ class Jobs:
         Raises:
             Conflict: it has ended, or is being cancelled.
         """
-        return await self.database.transact(lambda unit: _move(unit, job_id, jobs.pause, _pause_task))
+        return await self.database.transact(lambda unit: _move(unit, job_id, jobs.pause, moving.pause_task))
 
     async def resume(self, job_id: int) -> JobView:
         """Go on after a pause. Asking again changes nothing.
@@ -95,7 +98,7 @@ class Jobs:
         Raises:
             Conflict: it has ended, or is being cancelled.
         """
-        return await self.database.transact(lambda unit: _move(unit, job_id, jobs.resume, _resume_task))
+        return await self.database.transact(lambda unit: _move(unit, job_id, jobs.resume, moving.resume_task))
 
     async def cancel(self, job_id: int) -> JobView:
         """Ask a live job to stop; it is `cancelled` once its node has. Asking again changes nothing.
@@ -103,7 +106,7 @@ class Jobs:
         Raises:
             Conflict: it has ended otherwise.
         """
-        return await self.database.transact(lambda unit: _move(unit, job_id, jobs.cancel, _cancel_task))
+        return await self.database.transact(lambda unit: _move(unit, job_id, jobs.cancel, moving.cancel_task))
 
     async def retry(self, job_id: int) -> JobView:
         """Try again what has failed, and only that: a job that ended `partial` or `failed` runs again.
@@ -120,7 +123,7 @@ class Jobs:
 
 def view_of(unit: Unit, job_id: int) -> JobView:
     """The job as users see it, or `NotFound`."""
-    return _view(unit, _require_job(unit, job_id))
+    return _view(unit, history.job_of(unit, job_id))
 
 
 def _submit(
@@ -129,16 +132,23 @@ def _submit(
     spec = requests.spec_of(request)
     fingerprint = requests.fingerprint_of(request)
     if idempotency_key is not None:
-        known = unit.jobs.by_idempotency_key(idempotency_key)
+        known = history.by_idempotency_key(unit, idempotency_key)
         if known is not None:
             return _submitted_before(unit, known, fingerprint)
     _require_nodes(unit, spec)
+    start_at_ms, deadline_at_ms = requests.ms_of(request.start_at), requests.ms_of(request.deadline_at)
+    schedule.check(start_at_ms=start_at_ms, deadline_at_ms=deadline_at_ms, now_ms=unit.now_ms)
     job = unit.jobs.add(
         Job(
             id=0,
             spec=spec,
             priority=request.priority,
+            plan_rank_ms=fairness.plan_rank(now_ms=unit.now_ms, priority=request.priority),
             bytes_per_second=None if isinstance(request, VerifyRequest) else request.bytes_per_second,
+            tasks_max=request.tasks_max,
+            start_at_ms=start_at_ms,
+            deadline_at_ms=deadline_at_ms,
+            postponed=schedule.is_to_come(start_at_ms, now_ms=unit.now_ms),
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
             plan_fingerprint=requests.plan_fingerprint_of(request),
@@ -166,13 +176,6 @@ def _require_nodes(unit: Unit, spec: JobSpec) -> None:
         require_node(unit, name)
 
 
-def _require_job(unit: Unit, job_id: int) -> Job:
-    job = unit.jobs.get(job_id)
-    if job is None:
-        raise NotFound(f"there is no job {job_id}", job=job_id)
-    return job
-
-
 def _move(
     unit: Unit,
     job_id: int,
@@ -180,69 +183,56 @@ def _move(
     move_task: Callable[[Task, int], Task],
 ) -> JobView:
     """Bring a job, and then its live tasks, into another state; a job that stays as it is is left alone."""
-    known = _require_job(unit, job_id)
+    known = history.job_to_change(unit, job_id)
     job = move(known, now_ms=unit.now_ms)
     if job is not known:
-        unit.jobs.put(job)
-        telling.job_moved(unit, known, job)
-        for task in unit.tasks.live_of_jobs([job_id]):
-            moved = move_task(task, unit.now_ms)
-            if moved is not task:
-                outcomes.move(unit, moved)
-        _settle(unit, job_id)
+        moving.move(unit, known, job, move_task)
     return view_of(unit, job_id)
 
 
 def _retry(unit: Unit, job_id: int) -> JobView:
-    view = _move(unit, job_id, jobs.retry, _leave_task)
+    view = _move(unit, job_id, jobs.retry, moving.leave_task)
     # Nodes may be deleted once no job of theirs lives.
-    _require_nodes(unit, _require_job(unit, job_id).spec)
+    _require_nodes(unit, history.job_to_change(unit, job_id).spec)
     return view
 
 
-def _settle(unit: Unit, job_id: int) -> None:
-    """End a job of which nothing is left."""
-    job = _require_job(unit, job_id)
-    settled = jobs.settle(job, now_ms=unit.now_ms)
-    if settled is not job:
-        unit.jobs.put(settled)
-        telling.job_moved(unit, job, settled)
-
-
-def _cancel_task(task: Task, now_ms: int) -> Task:
-    return task if task.state is TaskState.CANCELLING else tasks.cancel(task, now_ms=now_ms)
-
-
-def _pause_task(task: Task, now_ms: int) -> Task:
-    if task.state is TaskState.LEASED:
-        return tasks.ask_to_stop(task, now_ms=now_ms)
-    return tasks.hold(task, now_ms=now_ms)
-
-
-def _resume_task(task: Task, now_ms: int) -> Task:
-    return tasks.resume(task, now_ms=now_ms) if task.state is TaskState.HELD else task
-
-
-def _leave_task(task: Task, _: int) -> Task:
-    return task
-
-
 def _change(unit: Unit, job_id: int, change: ChangeJob) -> JobView:
-    known = _require_job(unit, job_id)
-    rate = (
-        change.bytes_per_second if "bytes_per_second" in change.model_fields_set else known.bytes_per_second
-    )
-    priority = known.priority if change.priority is None else change.priority
-    job = jobs.change(known, priority=priority, bytes_per_second=rate, now_ms=unit.now_ms)
+    known = history.job_to_change(unit, job_id)
+    job = _changed(known, change, now_ms=unit.now_ms)
     unit.jobs.put(job)
-    unit.tasks.set_priority(job_id, priority)
+    if job.priority != known.priority:
+        unit.tasks.set_priority(job_id, job.priority)
     unit.note(Event(name="limits.changed", fields={"job": job_id}, wakes=[job.spec.dst_node], level="debug"))
-    telling.job_event(unit, job_id, "job.changed", {"priority": priority, "bytes_per_second": rate})
+    said = change.model_dump(mode="json", include=change.model_fields_set)
+    telling.job_event(unit, job_id, "job.changed", said)
+    # There may be room for more of its tasks, or its start may have come.
+    telling.job_moved(unit, known, job)
     return view_of(unit, job_id)
 
 
+def _changed(job: Job, change: ChangeJob, *, now_ms: int) -> Job:
+    named = change.model_fields_set
+    job = jobs.change(
+        job,
+        priority=job.priority if change.priority is None else change.priority,
+        bytes_per_second=change.bytes_per_second if "bytes_per_second" in named else job.bytes_per_second,
+        tasks_max=change.tasks_max if "tasks_max" in named else job.tasks_max,
+        now_ms=now_ms,
+    )
+    start_at_ms, deadline_at_ms = requests.ms_of(change.start_at), requests.ms_of(change.deadline_at)
+    if {"start_at", "deadline_at"} <= named:
+        # Both may move past each other.
+        job = schedule.change_deadline(job, None, now_ms=now_ms)
+    if "start_at" in named:
+        job = schedule.change_start(job, start_at_ms, now_ms=now_ms)
+    if "deadline_at" in named:
+        job = schedule.change_deadline(job, deadline_at_ms, now_ms=now_ms)
+    return job
+
+
 def _page(unit: Unit, before: int | None, limit: int, state: JobState | None) -> JobPage:
-    found = unit.jobs.page(before=before, limit=limit + 1, state=state)
+    found = history.page(unit, before=before, limit=limit + 1, state=state)
     shown = found[:limit]
     more = len(found) > limit
     return JobPage(jobs=_views(unit, shown), next_cursor=cursors.of_job(shown[-1].id) if more else None)
@@ -254,8 +244,5 @@ def _view(unit: Unit, job: Job) -> JobView:
 
 def _views(unit: Unit, shown: Sequence[Job]) -> list[JobView]:
     live = unit.tasks.live_of_jobs([job.id for job in shown if job.state in jobs.LIVE])
-    nodes = unit.nodes.get_many(frozenset(task.dst_node for task in live))
-    return [
-        job_view(job, [task for task in live if task.job_id == job.id], nodes, now_ms=unit.now_ms)
-        for job in shown
-    ]
+    scene = scenes.of_tasks(unit, live)
+    return [job_view(job, [task for task in live if task.job_id == job.id], scene) for job in shown]

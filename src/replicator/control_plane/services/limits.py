@@ -1,4 +1,4 @@
-"""Bandwidth limits of nodes and links. Each node hears of its own in the answer to its next poll."""
+"""Limits of nodes and links: of bandwidth, which nodes hear of with their next poll, and of tasks at a time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from replicator.control_plane.domain import limits
 from replicator.control_plane.domain.limits import LinkLimit
-from replicator.control_plane.ports import Database, Event, Unit
+from replicator.control_plane.ports import Database, Event, Unit, source_topic
 from replicator.control_plane.services import cursors
 from replicator.control_plane.services.registry import require_node
 from replicator.kernel.errors import InvalidRequest, NotFound
 from replicator.kernel.names import NodeName
+from replicator.wire import nodes as wire
 from replicator.wire.nodes import LinkPage, LinkView, NodeLimits
 
 
@@ -37,12 +38,17 @@ class Limits:
         after = ("", "") if cursor is None else cursors.after_link(cursor)
         return await self.database.read(lambda unit: _links(unit, after, limit))
 
-    async def limit_link(self, source: NodeName, destination: NodeName, *, bytes_per_second: int) -> LinkView:
-        """Replaces the limit of a link."""
+    async def limit_link(self, source: NodeName, destination: NodeName, wanted: wire.LinkLimit) -> LinkView:
+        """Replaces the limits of a link."""
         if source == destination:
             raise InvalidRequest(f"a link goes from one node to another; '{source}' is named twice")
-        wanted = LinkLimit(src_node=source, dst_node=destination, bytes_per_s=bytes_per_second)
-        return await self.database.transact(lambda unit: _limit_link(unit, wanted))
+        link = LinkLimit(
+            src_node=source,
+            dst_node=destination,
+            bytes_per_s=wanted.bytes_per_second,
+            tasks_max=wanted.tasks_max,
+        )
+        return await self.database.transact(lambda unit: _limit_link(unit, link))
 
     async def unlimit_link(self, source: NodeName, destination: NodeName) -> None:
         """Takes the limit of a link away; `NotFound` where there is none."""
@@ -51,15 +57,27 @@ class Limits:
 
 def link_view(link: LinkLimit) -> LinkView:
     """The link as users see it."""
-    return LinkView(src_node=link.src_node, dst_node=link.dst_node, bytes_per_second=link.bytes_per_s)
+    return LinkView(
+        src_node=link.src_node,
+        dst_node=link.dst_node,
+        bytes_per_second=link.bytes_per_s,
+        tasks_max=link.tasks_max,
+    )
+
+
+def node_limits(known: limits.NodeLimits) -> NodeLimits:
+    """The limits of a node as users see them."""
+    return NodeLimits(
+        ingress_bytes_per_second=known.ingress_bytes_per_s,
+        egress_bytes_per_second=known.egress_bytes_per_s,
+        tasks_max=known.tasks_max,
+        serves_max=known.serves_max,
+    )
 
 
 def _of_node(unit: Unit, name: NodeName) -> NodeLimits:
     require_node(unit, name)
-    known = unit.limits.of_node(name)
-    return NodeLimits(
-        ingress_bytes_per_second=known.ingress_bytes_per_s, egress_bytes_per_second=known.egress_bytes_per_s
-    )
+    return node_limits(unit.limits.of_node(name))
 
 
 def _limit_node(unit: Unit, name: NodeName, wanted: NodeLimits) -> NodeLimits:
@@ -67,9 +85,12 @@ def _limit_node(unit: Unit, name: NodeName, wanted: NodeLimits) -> NodeLimits:
     kept = limits.NodeLimits(
         ingress_bytes_per_s=wanted.ingress_bytes_per_second,
         egress_bytes_per_s=wanted.egress_bytes_per_second,
+        tasks_max=wanted.tasks_max,
+        serves_max=wanted.serves_max,
     )
     unit.limits.set_node(name, kept)
-    unit.note(Event(name="limits.changed", fields={"node": name, **wanted.model_dump()}, wakes=[name]))
+    fields = {"node": name, **wanted.model_dump()}
+    unit.note(Event(name="limits.changed", fields=fields, wakes=[name, source_topic(name)]))
     return wanted
 
 
@@ -85,19 +106,19 @@ def _require_link(unit: Unit, source: NodeName, destination: NodeName) -> LinkLi
 def _limit_link(unit: Unit, wanted: LinkLimit) -> LinkView:
     for name in (wanted.src_node, wanted.dst_node):
         require_node(unit, name)
-    _set_link(unit, wanted.src_node, wanted.dst_node, wanted.bytes_per_s)
+    _set_link(unit, wanted)
     return link_view(wanted)
 
 
 def _unlimit_link(unit: Unit, source: NodeName, destination: NodeName) -> None:
     _require_link(unit, source, destination)
-    _set_link(unit, source, destination, None)
+    _set_link(unit, LinkLimit(src_node=source, dst_node=destination))
 
 
-def _set_link(unit: Unit, source: NodeName, destination: NodeName, bytes_per_s: int | None) -> None:
-    unit.limits.set_link(src_node=source, dst_node=destination, bytes_per_s=bytes_per_s)
-    fields = {"src_node": source, "dst_node": destination, "bytes_per_second": bytes_per_s}
-    unit.note(Event(name="limits.changed", fields=fields, wakes=[destination]))
+def _set_link(unit: Unit, link: LinkLimit) -> None:
+    unit.limits.set_link(link)
+    fields = link_view(link).model_dump()
+    unit.note(Event(name="limits.changed", fields=fields, wakes=[link.dst_node]))
 
 
 def _links(unit: Unit, after: tuple[str, str], limit: int) -> LinkPage:

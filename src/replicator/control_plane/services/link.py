@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from replicator.control_plane.events import Wakeups
 from replicator.control_plane.metrics import Metrics
 from replicator.control_plane.ports import Database, Unit
 from replicator.control_plane.services import sessions
-from replicator.control_plane.services.sessions import Polled, Terms
+from replicator.control_plane.services.sessions import Terms
 from replicator.kernel.clock import Clock
-from replicator.wire.sessions import OpenSession, Poll, PollReply, SessionOpened
+from replicator.wire.sessions import OpenSession, Poll, PollReply, RateLimits, SessionOpened
 
 _GLANCE_S = 1.0
 """How often a wait looks whether its client is still there, and the pace of saying the same thing again."""
 
-Said = frozenset[tuple[str | int, ...]]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """What nodes call. `new_session_id` gives unguessable, unique names."""
+    """What nodes call. `new_session_id` gives unguessable, unique names.
+
+    Nothing is remembered between polls, for the next one may be answered by another replica: a node says itself what
+    it has heard last.
+    """
 
     database: Database
     wakeups: Wakeups
@@ -30,7 +33,6 @@ class Link:
     terms: Terms
     poll_s: float
     new_session_id: Callable[[], str]
-    _said: dict[str, Said] = field(default_factory=dict)
 
     async def open(self, request: OpenSession) -> SessionOpened:
         """A new session for the node's process; takes the outbox of its earlier life."""
@@ -68,45 +70,51 @@ class Link:
             polled = await self.database.transact(
                 lambda unit: sessions.poll(unit, session_id, request, terms=self.terms)
             )
-            if self._is_news(polled):
+            polled.reply.told = _mark(polled.reply)
+            if _is_news(polled.reply, request.heard):
                 return polled.reply
             if not _is_empty(polled.reply):
                 deadline_s = min(deadline_s, self.clock.monotonic_s() + _GLANCE_S)
-            if not await self._woken(polled.node, mark, deadline_s, is_gone):
+            if not await self._woken(polled.topics, mark, deadline_s, is_gone):
                 return polled.reply
 
     async def _woken(
-        self, node: str, mark: int, deadline_s: float, is_gone: Callable[[], Awaitable[bool]]
+        self, topics: Sequence[str], mark: int, deadline_s: float, is_gone: Callable[[], Awaitable[bool]]
     ) -> bool:
-        """Whether something happened for `node` before the deadline, with its client still there."""
-        while not self.wakeups.has_woken(node, since=mark):
+        """Whether something happened for one of `topics` before the deadline, with the client still there."""
+        while not self.wakeups.has_woken(*topics, since=mark):
             left_s = deadline_s - self.clock.monotonic_s()
             if left_s <= 0 or self.wakeups.closed or await is_gone():
                 return False
-            await self.wakeups.wait(node, since=mark, timeout_s=min(left_s, _GLANCE_S))
+            await self.wakeups.wait(*topics, since=mark, timeout_s=min(left_s, _GLANCE_S))
         return not await is_gone()
 
-    def _is_news(self, polled: Polled) -> bool:
-        """Whether the reply says more than the one before: a node that is still stopping is not hurried."""
-        said = _said(polled.reply)
-        before = self._said.pop(polled.node, _NOTHING)
-        if said != _NOTHING:
-            self._said[polled.node] = said
-        return bool(polled.reply.acknowledged) or not said <= before
+
+def _is_news(reply: PollReply, heard: str) -> bool:
+    """Whether `reply` says more than the one that the node has `heard`: one that is still stopping is not hurried."""
+    limits, _, orders = reply.told.partition(".")
+    limits_heard, _, orders_heard = heard.partition(".")
+    is_ordered = orders != orders_heard and not _is_empty(reply)
+    return bool(reply.acknowledged) or limits != limits_heard or is_ordered
 
 
-def _said(reply: PollReply) -> Said:
-    return frozenset(
-        [
-            *(("run", task.task_id, task.epoch) for task in reply.tasks),
-            *(("cancel", task.task_id, task.epoch) for task in reply.cancel),
-            *(("abandon", task.task_id, task.epoch) for task in reply.abandon),
-            ("limits", reply.limits.model_dump_json()),
-        ]
-    )
+def _mark(reply: PollReply) -> str:
+    """Names what is said in `reply`, whoever says it: the limits and the orders, each nothing where there are none."""
+    orders = [
+        *(("run", task.task_id, task.epoch) for task in reply.tasks),
+        *(("cancel", task.task_id, task.epoch) for task in reply.cancel),
+        *(("abandon", task.task_id, task.epoch) for task in reply.abandon),
+    ]
+    limits = "" if reply.limits == _NO_LIMITS else _digest(reply.limits.model_dump_json())
+    ordered = _digest(repr(sorted(orders))) if orders else ""
+    return f"{limits}.{ordered}" if limits or ordered else ""
 
 
-_NOTHING = _said(PollReply())
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+_NO_LIMITS = RateLimits()
 
 
 def _is_empty(reply: PollReply) -> bool:

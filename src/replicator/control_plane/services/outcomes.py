@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from replicator.control_plane.domain import job as jobs
@@ -15,19 +15,46 @@ from replicator.control_plane.domain.object_row import Outcome as ObjectOutcome
 from replicator.control_plane.domain.policy import RetryPolicy
 from replicator.control_plane.domain.settlement import Settlement
 from replicator.control_plane.domain.task import Task, TaskKind, TaskState
-from replicator.control_plane.ports import Event, Unit
+from replicator.control_plane.ports import Event, Unit, source_topic
 from replicator.control_plane.services import surveys, telling
 from replicator.kernel.names import NodeName
 from replicator.wire.sessions import ErrorInfo, TaskProgress, TaskResult
 
 Outcome = Literal["succeeded", "failed", "cancelled", "lost"]
 
+OBJECTS_AT_ONCE = 4096
+"""Objects of results that are read, and kept until they are written, at one time."""
 _NO_REASON = ErrorInfo(error_class="transient", code="internal", message="the node gave no reason")
 _ENDS = {TaskState.FAILED: ObjectOutcome.FAILED, TaskState.CANCELLED: ObjectOutcome.CANCELLED}
 
 
-def apply_result(unit: Unit, node: NodeName, result: TaskResult, policy: RetryPolicy) -> None:
-    """Let `result` count if the fencing rule allows it, or refuse it as stale; either way it is dealt with."""
+def in_groups(results: Sequence[TaskResult]) -> Iterator[Sequence[TaskResult]]:
+    """`results` in their order, by as many at a time as name no more than `OBJECTS_AT_ONCE` objects."""
+    group: list[TaskResult] = []
+    objects = 0
+    for result in results:
+        if group and objects + len(result.objects) > OBJECTS_AT_ONCE:
+            yield group
+            group, objects = [], 0
+        group.append(result)
+        objects += len(result.objects)
+    if group:
+        yield group
+
+
+def read_ahead(unit: Unit, results: Sequence[TaskResult]) -> None:
+    """Read at once what `apply_result` will ask for, result by result."""
+    ours = frozenset(each.task_id for each in results if each.control_plane == unit.control_plane)
+    found = unit.tasks.get_many(ours)
+    unit.objects.pending_of_many([task for task in found.values() if task.items])
+    unit.jobs.get_many(frozenset(task.job_id for task in found.values()))
+
+
+def apply_result(unit: Unit, node: NodeName, result: TaskResult, policy: RetryPolicy) -> NodeName | None:
+    """Let `result` count if the fencing rule allows it, or refuse it as stale; either way it is dealt with.
+
+    Returns the source that the attempt read from, if it counts.
+    """
     ours = result.control_plane == unit.control_plane
     task = unit.tasks.get(result.task_id) if ours else None
     if (
@@ -36,13 +63,14 @@ def apply_result(unit: Unit, node: NodeName, result: TaskResult, policy: RetryPo
         or not tasks.is_held_by(task, epoch=result.epoch, boot_id=result.boot_id)
     ):
         _note_refusal(unit, node, result, task)
-        return
+        return None
     telling.corruption(unit, task, result)
     task = tasks.report(task, result.transfer, now_ms=unit.now_ms)
     if task.kind is TaskKind.SURVEY:
         _apply_survey(unit, task, result, policy)
     else:
         _apply_objects(unit, task, result, policy)
+    return task.src_node
 
 
 def record_progress(unit: Unit, task: Task, progress: TaskProgress) -> Task:
@@ -54,10 +82,16 @@ def record_progress(unit: Unit, task: Task, progress: TaskProgress) -> Task:
     return reported
 
 
-def take_back(unit: Unit, task: Task, *, message: str, at_once: bool, policy: RetryPolicy) -> None:
-    """End an attempt that nobody will report on any more; `message` says why."""
+def take_back(
+    unit: Unit, task: Task, *, message: str, at_once: bool, ended: bool, policy: RetryPolicy
+) -> None:
+    """End an attempt that nobody will report on any more; `message` says why, `ended` whether its process is lost."""
     error = ErrorInfo(error_class="node-down", code="peer-unreachable", message=message)
-    after = policies.after_loss(task, error=error, at_once=at_once, policy=policy, now_ms=unit.now_ms)
+    after = policies.after_loss(
+        task, error=error, at_once=at_once, ended=ended, policy=policy, now_ms=unit.now_ms
+    )
+    if after.state is TaskState.FAILED:
+        error = after.error or error
     conclude(unit, task, after, outcome="lost", error=error)
 
 
@@ -117,6 +151,9 @@ def conclude(
     ):
         after = tasks.hold(after, now_ms=unit.now_ms)
     move(unit, after, error=error, rows=rows)
+    # Others may have waited for its place: at its source, or, where the node has not said so itself, at the node.
+    freed = [source_topic(before.src_node), *([before.dst_node] if outcome == "lost" else [])]
+    unit.note(Event(name="attempt.ended", fields={"task": before.id}, wakes=freed, level="debug"))
 
 
 def move(unit: Unit, task: Task, *, error: ErrorInfo | None = None, rows: Settlement | None = None) -> None:
@@ -216,7 +253,7 @@ def _after(task: Task, result: TaskResult, error: ErrorInfo, policy: RetryPolicy
     if result.outcome != "cancelled":
         return policies.after_failure(task, error=error, policy=policy, now_ms=now_ms)
     # Nobody asked for it: the node is shutting down.
-    return policies.after_loss(task, error=error, at_once=False, policy=policy, now_ms=now_ms)
+    return policies.after_loss(task, error=error, at_once=False, ended=False, policy=policy, now_ms=now_ms)
 
 
 def _after_stop(unit: Unit, task: Task) -> Task:

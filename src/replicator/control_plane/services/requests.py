@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 
 from replicator.control_plane.domain.spec import JobKind, JobSpec
 from replicator.kernel.errors import InvalidRequest
@@ -12,8 +13,9 @@ from replicator.wire.jobs import MigrateRequest, MirrorRequest, VerifyRequest
 
 JobRequest = MigrateRequest | MirrorRequest | VerifyRequest
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_OBJECT = frozenset({"src_node", "dst_node", "object_id"})
-_NOT_PLANNED_BY = {"dry_run", "priority", "bytes_per_second"}
+_NOT_PLANNED_BY = {"dry_run", "priority", "bytes_per_second", "tasks_max", "start_at", "deadline_at"}
 
 
 def spec_of(request: JobRequest) -> JobSpec:
@@ -39,9 +41,14 @@ def fingerprint_of(request: JobRequest) -> str:
 
 
 def plan_fingerprint_of(request: JobRequest) -> str:
-    """The same for a request and its dry run, whatever their priorities and rates."""
+    """The same for a request and its dry run, whatever their priorities, rates and times."""
     said = request.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_PLANNED_BY)
     return _hash([_kind_of(request), said])
+
+
+def ms_of(moment: datetime | None) -> int | None:
+    """A moment as database time."""
+    return None if moment is None else (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _spec_of(request: JobRequest) -> JobSpec:

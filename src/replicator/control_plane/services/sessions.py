@@ -7,28 +7,23 @@ assigned again under the same epoch, because the next poll does not name it as r
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from replicator.control_plane.domain import job as jobs
 from replicator.control_plane.domain import lease as leases
 from replicator.control_plane.domain import node as nodes
 from replicator.control_plane.domain import task as tasks
 from replicator.control_plane.domain.lease import Lease, Session
-from replicator.control_plane.domain.node import Node
+from replicator.control_plane.domain.node import Node, Space
 from replicator.control_plane.domain.policy import RetryPolicy
 from replicator.control_plane.domain.task import Task, TaskState
-from replicator.control_plane.ports import Event, Unit
-from replicator.control_plane.services import outcomes
-from replicator.control_plane.services.assignments import assignment, limits_of, ref_of
+from replicator.control_plane.ports import Event, Unit, source_topic
+from replicator.control_plane.services import claiming, outcomes
+from replicator.control_plane.services.assignments import assignments, limits_of, ref_of
 from replicator.control_plane.services.registry import address, disconnect
 from replicator.kernel.names import NodeName
-from replicator.wire.sessions import (
-    OpenSession,
-    Poll,
-    PollReply,
-    TaskAssignment,
-    TaskRef,
-)
+from replicator.wire.sessions import OpenSession, Poll, PollReply, TaskRef
 
 PARKED_RELEASED_MAX = 1000
 """More tasks than that which wait for one node come back by their own backoff."""
@@ -44,10 +39,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polled:
-    """The reply so far, and whose poll it was."""
+    """The reply so far, whose poll it was, and the topics that may bring more."""
 
     node: NodeName
     reply: PollReply
+    topics: Sequence[str]
 
 
 def open_session(unit: Unit, request: OpenSession, *, session_id: str, terms: Terms) -> Session:
@@ -67,9 +63,11 @@ def open_session(unit: Unit, request: OpenSession, *, session_id: str, terms: Te
         session_id=session_id,
         base_url=address(request.base_url),
         rpc_url=None if request.rpc_url is None else address(request.rpc_url),
+        labels=request.labels,
+        zone=request.zone,
         now_ms=unit.now_ms,
     )
-    unit.nodes.put(node)
+    unit.nodes.put(nodes.measured(node, _space(request)))
     session = Session(
         id=session_id,
         node=name,
@@ -98,8 +96,13 @@ def poll(unit: Unit, session_id: str, request: Poll, *, terms: Terms) -> Polled:
     session = leases.require_live(session, boot_id=request.boot_id, now_ms=unit.now_ms)
     session = leases.renewed(session, lease_ms=terms.lease_ms, now_ms=unit.now_ms)
     unit.sessions.put(session)
-    for result in request.results:
-        outcomes.apply_result(unit, session.node, result, terms.policy)
+    _measure(unit, session.node, request)
+    left: Counter[NodeName] = Counter()
+    for results in outcomes.in_groups(request.results):
+        outcomes.read_ahead(unit, results)
+        for result in results:
+            source = outcomes.apply_result(unit, session.node, result, terms.policy)
+            left.update([] if source is None else [source])
     held = [task for task in unit.tasks.in_hand(session.node) if _is_of(task, session)]
     reply = PollReply(
         acknowledged=[result.ref for result in request.results],
@@ -107,8 +110,21 @@ def poll(unit: Unit, session_id: str, request: Poll, *, terms: Terms) -> Polled:
         limits=limits_of(unit, session.node),
     )
     _tend(unit, session, held, request, reply)
-    reply.tasks.extend(_claim(unit, session, limit=request.capacity - len(reply.tasks)))
-    return Polled(node=session.node, reply=reply)
+    claimed = claiming.claim(unit, session, limit=request.capacity - len(reply.tasks), left=left)
+    reply.tasks.extend(claimed.tasks)
+    topics = (session.node, *(source_topic(source) for source in sorted(claimed.full)))
+    return Polled(node=session.node, reply=reply, topics=topics)
+
+
+def _measure(unit: Unit, name: NodeName, request: Poll) -> None:
+    node = None if request.space is None else unit.nodes.get(name)
+    if node is not None and (measured := nodes.measured(node, _space(request))) is not node:
+        unit.nodes.put(measured)
+
+
+def _space(request: OpenSession | Poll) -> Space | None:
+    told = request.space
+    return None if told is None else Space(told.bytes_total, told.bytes_free)
 
 
 def _not_held(unit: Unit, request: Poll, held: list[Task]) -> list[TaskRef]:
@@ -136,6 +152,7 @@ def _hand_over(unit: Unit, session: Session, policy: RetryPolicy) -> None:
                 task,
                 message=f"{session.node} lost its session during the attempt",
                 at_once=True,
+                ended=task.lease.boot_id != session.boot_id,
                 policy=policy,
             )
 
@@ -148,6 +165,7 @@ def _release_parked(unit: Unit, name: NodeName) -> None:
 def _tend(unit: Unit, session: Session, held: list[Task], request: Poll, reply: PollReply) -> None:
     """Renew what the node has in hand, and say again what it seems not to have heard."""
     running = {progress.ref: progress for progress in request.running}
+    unheard: list[Task] = []
     for task in held:
         progress = running.get(ref_of(unit, task))
         if progress is not None:
@@ -156,8 +174,9 @@ def _tend(unit: Unit, session: Session, held: list[Task], request: Poll, reply: 
             _tend_stopping(unit, task, running=progress is not None, reply=reply)
         elif progress is None and outcomes.fail_without_source(unit, task):
             continue
-        elif progress is None and len(reply.tasks) < request.capacity:
-            reply.tasks.append(assignment(unit, _renew(unit, task, session)))
+        elif progress is None and len(unheard) < request.capacity:
+            unheard.append(_renew(unit, task, session))
+    reply.tasks.extend(assignments(unit, unheard))
 
 
 def _tend_stopping(unit: Unit, task: Task, *, running: bool, reply: PollReply) -> None:
@@ -165,22 +184,6 @@ def _tend_stopping(unit: Unit, task: Task, *, running: bool, reply: PollReply) -
         reply.cancel.append(ref_of(unit, task))
     else:
         outcomes.stopped(unit, task)
-
-
-def _claim(unit: Unit, session: Session, *, limit: int) -> list[TaskAssignment]:
-    lease = _lease(session)
-    claimed = []
-    for ready in unit.tasks.ready(session.node, limit=limit):
-        if outcomes.fail_without_source(unit, ready):
-            continue
-        task = tasks.claim(ready, lease=lease, now_ms=unit.now_ms)
-        unit.attempts.begin(task)
-        unit.objects.count_attempt(task)
-        outcomes.move(unit, task)
-        job = outcomes.known_job(unit, task.job_id)
-        unit.jobs.put(jobs.attempt_begun(job, now_ms=unit.now_ms))
-        claimed.append(assignment(unit, task))
-    return claimed
 
 
 def _renew(unit: Unit, task: Task, session: Session) -> Task:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from replicator.control_plane.domain import accounting
 from replicator.control_plane.domain import job as jobs
 from replicator.control_plane.domain import spec as specs
+from replicator.control_plane.domain.explain import waiting_for
+from replicator.control_plane.domain.finding import Scene, moment
 from replicator.control_plane.domain.job import Job, JobState
 from replicator.control_plane.domain.lease import Session
 from replicator.control_plane.domain.limits import NodeLimits
 from replicator.control_plane.domain.node import Node
 from replicator.control_plane.domain.task import Task, TaskState
-from replicator.kernel.names import NodeName
 from replicator.wire import nodes as wire
 from replicator.wire.jobs import JobProgress, JobView, PlanView, Verdict
 from replicator.wire.nodes import NodeView
 from replicator.wire.sessions import Transfer
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-
-def node_view(node: Node, session: Session | None, limits: NodeLimits) -> NodeView:
+def node_view(node: Node, session: Session | None, limits: NodeLimits, *, tasks_in_hand: int) -> NodeView:
     """The node, its live session, if it has one, and what it is held to."""
     return NodeView(
         name=node.name,
@@ -31,19 +30,28 @@ def node_view(node: Node, session: Session | None, limits: NodeLimits) -> NodeVi
         limits=wire.NodeLimits(
             ingress_bytes_per_second=limits.ingress_bytes_per_s,
             egress_bytes_per_second=limits.egress_bytes_per_s,
+            tasks_max=limits.tasks_max,
+            serves_max=limits.serves_max,
         ),
         status="disconnected" if session is None else "connected",
+        labels=dict(node.labels),
+        zone=node.zone,
+        maintenance=node.maintenance,
+        bytes_total=node.bytes_total,
+        bytes_free=node.bytes_free,
+        tasks_in_hand=tasks_in_hand,
         boot_id=None if session is None else session.boot_id,
         release=None if session is None else session.release,
         problem=node.problem,
         registered_at=moment(node.registered_at_ms),
         updated_at=moment(node.updated_at_ms),
         seen_at=_maybe(node.seen_at_ms if session is None else session.renewed_at_ms),
+        lease_expires_at=None if session is None else moment(session.expires_at_ms),
     )
 
 
-def job_view(job: Job, tasks: Sequence[Task], nodes: Mapping[NodeName, Node], *, now_ms: int) -> JobView:
-    """The job; `tasks` are those of it that live, `nodes` those they name."""
+def job_view(job: Job, tasks: Sequence[Task], scene: Scene) -> JobView:
+    """The job; `tasks` are those of it that live, `scene` what surrounds them."""
     updated_at_ms = max([job.updated_at_ms, *(task.updated_at_ms for task in tasks)])
     ids = job.spec.object_ids
     return JobView(
@@ -57,9 +65,12 @@ def job_view(job: Job, tasks: Sequence[Task], nodes: Mapping[NodeName, Node], *,
         dry_run=job.spec.dry_run,
         priority=job.priority,
         bytes_per_second=job.bytes_per_second,
+        tasks_max=job.tasks_max,
+        start_at=_maybe(job.start_at_ms),
+        deadline_at=_maybe(job.deadline_at_ms),
         status=job.state.value,
-        waiting_for=waiting_for(job, tasks, nodes, now_ms=now_ms),
-        progress=_progress(job, tasks, now_ms=now_ms),
+        waiting_for=waiting_for(job, tasks, scene),
+        progress=_progress(job, tasks, now_ms=scene.now_ms),
         compared=job.planning.compared,
         plan=_plan(job),
         verdict=_verdict(job),
@@ -72,56 +83,8 @@ def job_view(job: Job, tasks: Sequence[Task], nodes: Mapping[NodeName, Node], *,
     )
 
 
-def waiting_for(
-    job: Job, tasks: Sequence[Task], nodes: Mapping[NodeName, Node], *, now_ms: int
-) -> str | None:
-    """Why a live job is not moving just now; None if it is, or has ended."""
-    if job.state in jobs.TERMINAL:
-        return None
-    if job.state is JobState.PAUSED:
-        return "somebody to resume it"
-    if job.state is JobState.QUEUED or (not tasks and job.state is not JobState.CANCELLING):
-        return "its turn to be planned"
-    reasons = [_task_waits_for(task, nodes, now_ms=now_ms) for task in tasks]
-    return None if None in reasons else next(iter(reasons), None)
-
-
-def moment(ms: int) -> datetime:
-    """Database time as a moment."""
-    return _EPOCH + timedelta(milliseconds=ms)
-
-
 def _maybe(ms: int | None) -> datetime | None:
     return None if ms is None else moment(ms)
-
-
-def _task_waits_for(task: Task, nodes: Mapping[NodeName, Node], *, now_ms: int) -> str | None:
-    match task.state:
-        case TaskState.SCHEDULED:
-            return _scheduled_waits_for(task, nodes, now_ms=now_ms)
-        case TaskState.READY:
-            return f"{task.dst_node} to {'take it' if _is_connected(task.dst_node, nodes) else 'connect'}"
-        case TaskState.HELD:
-            return "somebody to resume it"
-        case TaskState.CANCELLING:
-            return f"{task.dst_node} to stop"
-        case TaskState.LEASED if task.stop_asked:
-            return f"{task.dst_node} to stop"
-        case _:
-            return None
-
-
-def _scheduled_waits_for(task: Task, nodes: Mapping[NodeName, Node], *, now_ms: int) -> str:
-    seconds = max(0, -(-((task.not_before_ms or now_ms) - now_ms) // 1000))
-    if task.parked_for is None:
-        return f"the next attempt; retrying in {seconds} s"
-    missed = task.parked_for == task.dst_node and not _is_connected(task.dst_node, nodes)
-    return f"{task.parked_for} to {'connect' if missed else 'answer'}; retrying in {seconds} s"
-
-
-def _is_connected(name: NodeName, nodes: Mapping[NodeName, Node]) -> bool:
-    node = nodes.get(name)
-    return node is not None and node.session_id is not None
 
 
 def _plan(job: Job) -> PlanView | None:

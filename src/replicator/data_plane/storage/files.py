@@ -286,6 +286,19 @@ def free_bytes(path: str) -> int:
     return stats.f_bavail * stats.f_frsize
 
 
+def total_bytes(path: str) -> int:
+    """The size of the file system of `path`.
+
+    Raises:
+        StoreFailed: the file system does not say.
+    """
+    try:
+        stats = os.statvfs(path)
+    except OSError as error:
+        raise _failed("a look at the size of the disk", error) from error
+    return stats.f_blocks * stats.f_frsize
+
+
 def _failed(what: str, error: OSError) -> QuotaExceeded | StoreFailed:
     if error.errno in _OUT_OF_SPACE:
         return QuotaExceeded(

@@ -47,22 +47,20 @@ def _fill() -> None:
     op.execute("INSERT INTO sessions SELECT * FROM old_sessions")
     # A job that was planned has its one task; any other is to be planned.
     op.execute(
-        "INSERT INTO jobs SELECT id, kind, "
-        "json_object('bucket', 'default', 'object_ids', json_array(json_extract(spec, '$.object_id')), "
-        "'prefix', '', 'filter', json('{}'), 'all_versions', json('false'), 'move', json('false'), "
-        "'delete', json('false'), 'max_deletes', 0, 'read_data', json('false')), "
+        f"INSERT INTO jobs SELECT id, kind, {_spec()}, "  # noqa: S608 - constants
         "src_node, dst_node, 0, NULL, CASE state WHEN 'planning' THEN 'queued' ELSE state END, "
-        "state IN ('queued', 'planning'), NULL, tasks_planned > 0, 0, 0, 0, "
+        "state IN ('queued', 'planning'), NULL, tasks_planned > 0, false, false, 0, "
         "tasks_planned, 0, 0, 0, 0, 0, NULL, NULL, "
         "tasks_planned, tasks_succeeded, tasks_failed, tasks_cancelled, "
         "objects_planned, objects_verified, objects_skipped, objects_failed, bytes_logical, bytes_transferred, "
-        "bytes_deduplicated, 0, bytes_wire, 0, attempts, error_class, error_code, error_message, NULL, NULL, 0, "
+        "bytes_deduplicated, 0, bytes_wire, 0, attempts, error_class, error_code, error_message, NULL, NULL, false, "
         "idempotency_key, fingerprint, "
         "fingerprint, created_at_ms, started_at_ms, finished_at_ms, updated_at_ms FROM old_jobs"
     )
     op.execute(
         "INSERT INTO tasks SELECT id, job_id, src_node, dst_node, 'pull', 0, "
-        "state NOT IN ('succeeded', 'failed', 'cancelled'), state = 'failed', state, 0, epoch, attempt, failures, parks, parked_for, parked_since_ms, "
+        "CAST(state NOT IN ('succeeded', 'failed', 'cancelled') AS INTEGER), CAST(state = 'failed' AS INTEGER), "
+        "state, false, epoch, attempt, failures, parks, parked_for, parked_since_ms, "
         "lease_session_id, lease_boot_id, lease_expires_at_ms, ready_at_ms, not_before_ms, begun_at_ms, "
         "objects_planned, objects_verified, objects_skipped, objects_failed, bytes_logical, bytes_transferred, "
         "bytes_deduplicated, 0, bytes_wire, 0, earlier_bytes_transferred, 0, earlier_bytes_wire, "
@@ -84,6 +82,26 @@ def _fill() -> None:
         "jobs.bytes_transferred, jobs.bytes_deduplicated, 0, tasks.attempt, "
         "tasks.error_class, tasks.error_code, tasks.error_message "
         "FROM old_tasks AS tasks JOIN old_jobs AS jobs ON jobs.id = tasks.job_id"
+    )
+
+
+def _spec() -> str:
+    """What a job of one object is about, as this revision says it."""
+    if op.get_bind().dialect.name == "postgresql":
+        call, array, object_id, empty, no = (
+            "json_build_object",
+            "json_build_array",
+            "spec->>'object_id'",
+            "'{}'::json",
+            "false",
+        )
+    else:
+        call, array = "json_object", "json_array"
+        object_id, empty, no = "json_extract(spec, '$.object_id')", "json('{}')", "json('false')"
+    return (
+        f"{call}('bucket', 'default', 'object_ids', {array}({object_id}), "
+        f"'prefix', '', 'filter', {empty}, 'all_versions', {no}, 'move', {no}, "
+        f"'delete', {no}, 'max_deletes', 0, 'read_data', {no})"
     )
 
 
