@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from replicator.control_plane.db.database import SqlDatabase, open_database
+from replicator.control_plane.domain import transfer as transfers
 from replicator.control_plane.domain.job import Job, JobState
 from replicator.control_plane.domain.object_row import ObjectRow
 from replicator.control_plane.domain.planning import Planning
@@ -36,6 +37,7 @@ from replicator.wire.sessions import (
 SOURCE = NodeName("source")
 OBJECT_BYTES = 65_536
 TASKS_PER_JOB = 64
+"""As many as a large job has at a time."""
 _TASKS_PER_UNIT = 2048
 _LEASE_MS = 3_600_000
 
@@ -55,9 +57,7 @@ class Worker:
 
     def poll(self, capacity: int) -> Poll:
         """What it says next."""
-        return Poll.model_construct(
-            boot_id=self.boot_id, wait_seconds=0, capacity=capacity, running=[], results=self.news
-        )
+        return Poll(boot_id=self.boot_id, wait_seconds=0, capacity=capacity, running=[], results=self.news)
 
     def take(self, reply: PollReply) -> int:
         """Do what is wanted, at once; how many tasks it was given."""
@@ -131,17 +131,19 @@ async def connect(database: SqlDatabase, names: list[str]) -> list[Worker]:
     return [Worker(name, f"{name}-boot-1", f"session-{name}", []) for name in names]
 
 
-async def fill(database: SqlDatabase, workers: list[Worker], tasks: int) -> None:
-    """`tasks` ready tasks of one object each, spread over the workers, in jobs of `TASKS_PER_JOB`."""
+async def fill(
+    database: SqlDatabase, workers: list[Worker], tasks: int, *, tasks_per_job: int = TASKS_PER_JOB
+) -> None:
+    """`tasks` ready tasks of one object each, spread over the workers, in jobs of so many."""
     made = 0
     while made < tasks:
         part = min(_TASKS_PER_UNIT, tasks - made)
         first = made
 
         def work(unit: Unit, first: int = first, part: int = part) -> None:
-            for number in range(first, first + part, TASKS_PER_JOB):
-                destination = NodeName(workers[number // TASKS_PER_JOB % len(workers)].node)
-                _add_job(unit, destination, min(TASKS_PER_JOB, first + part - number))
+            for number in range(first, first + part, tasks_per_job):
+                destination = NodeName(workers[number // tasks_per_job % len(workers)].node)
+                _add_job(unit, destination, min(tasks_per_job, first + part - number))
 
         await database.transact(work)
         made += part
@@ -169,7 +171,7 @@ def _task(job: Job, destination: NodeName, now_ms: int, number: int) -> Task:
         dst_node=destination,
         rank_ms=now_ms + 1000 * number,
         items=1,
-        transfer=Transfer(bytes_logical=OBJECT_BYTES),
+        transfer=transfers.Transfer(bytes_logical=OBJECT_BYTES),
         ready_at_ms=now_ms,
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
@@ -191,13 +193,13 @@ def _row(job_id: int, task_id: int, number: int) -> ObjectRow:
 
 def _result(task: TaskAssignment, boot_id: str) -> TaskResult:
     moved = [item.size or 0 for item in task.items]
-    return TaskResult.model_construct(
+    return TaskResult(
         control_plane=task.control_plane,
         task_id=task.task_id,
         epoch=task.epoch,
         boot_id=boot_id,
         outcome="succeeded",
-        transfer=Transfer.model_construct(
+        transfer=Transfer(
             objects_planned=len(moved),
             objects_verified=len(moved),
             bytes_logical=sum(moved),
@@ -205,7 +207,7 @@ def _result(task: TaskAssignment, boot_id: str) -> TaskResult:
             bytes_wire=sum(moved),
         ),
         objects=[
-            ObjectResult.model_construct(
+            ObjectResult(
                 row=item.row,
                 outcome="verified",
                 version=item.version,
@@ -218,8 +220,16 @@ def _result(task: TaskAssignment, boot_id: str) -> TaskResult:
     )
 
 
-async def work_through(database: SqlDatabase, workers: list[Worker], *, capacity: int) -> float:
-    """Changes of state a second while each worker polls until nothing is left: tasks claimed, and tasks ended."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked:
+    """Changes of state a second, and this process's seconds of processor time for one."""
+
+    per_second: float
+    cpu_s: float
+
+
+async def work_through(database: SqlDatabase, workers: list[Worker], *, capacity: int) -> Worked:
+    """Each worker polls until nothing is left; the changes of state are tasks claimed, and tasks ended."""
     granted = terms()
 
     async def run(worker: Worker) -> int:
@@ -230,9 +240,11 @@ async def work_through(database: SqlDatabase, workers: list[Worker], *, capacity
             transitions += given + ended
         return transitions
 
-    started = time.perf_counter()
-    counts = await asyncio.gather(*(run(worker) for worker in workers))
-    return sum(counts) / (time.perf_counter() - started)
+    started, cpu_s = time.perf_counter(), time.process_time()
+    count = sum(await asyncio.gather(*(run(worker) for worker in workers)))
+    return Worked(
+        per_second=count / (time.perf_counter() - started), cpu_s=(time.process_time() - cpu_s) / count
+    )
 
 
 async def poll(database: SqlDatabase, worker: Worker, granted: Terms, *, capacity: int) -> int:

@@ -41,10 +41,10 @@ def main() -> int:
 def run(folder: Path, ports: Ports) -> None:
     """Run the cluster until a signal ends it."""
     ports.refuse_taken("up")
-    print(f"Starting a control plane and two nodes; data and logs in {folder}")
+    print(f"Starting a control plane and two nodes; data and logs in {folder}", flush=True)
     try:
         with LocalCluster(folder, ports, join=True, backups=True) as cluster:
-            print("Registering the nodes")
+            print("All three answer; waiting until the nodes have joined", flush=True)
             register_all(cluster.control_plane_url, cluster.node_urls)
             print(guide(cluster), flush=True)
             while True:

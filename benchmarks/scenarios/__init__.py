@@ -24,6 +24,7 @@ from benchmarks.scenarios import (
     small,
     sources,
     stream,
+    take_over,
 )
 from benchmarks.scenarios.bench import Bench
 
@@ -60,4 +61,5 @@ SCENARIOS: dict[str, Scenario] = {
     "transitions": Scenario(measure=control_plane.measure),
     "sessions": Scenario(measure=control_plane_http.measure),
     "large-job": Scenario(measure=control_plane_large.measure),
+    "take-over": Scenario(measure=take_over.measure),
 }

@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from benchmarks.control_plane_queue import fill_queue
-from benchmarks.control_plane_stage import Worker, connect, databases, fill, opened, poll, terms, work_through
+from benchmarks.control_plane_stage import (
+    TASKS_PER_JOB,
+    Worked,
+    Worker,
+    connect,
+    databases,
+    fill,
+    opened,
+    poll,
+    terms,
+    work_through,
+)
 from benchmarks.figures import Figure, Limit
 from benchmarks.scenarios.bench import Bench
 from replicator.control_plane.db.database import SqlDatabase
@@ -20,6 +31,8 @@ from replicator.control_plane.db.database import SqlDatabase
 _GOALS_PER_S = {("SQLite", 64): 10_000.0, ("Postgres", 1): 2_000.0, ("Postgres", 64): 20_000.0}
 _RATIO_GOAL = 1.5
 _WORKERS = {1: 64, 64: 8}
+_LOADS = ((1, TASKS_PER_JOB), (64, TASKS_PER_JOB), (64, 1))
+"""Tasks a poll, and tasks a job: a large job has many at a time, a job of one object has one."""
 _QUEUE_WORKERS = 16
 _POLLS = 40
 
@@ -29,33 +42,48 @@ def measure(bench: Bench) -> list[Figure]:
     figures = []
     with databases(bench.folder / "control-plane") as kinds:
         for kind, new in kinds.items():
-            for capacity in (1, 64):
+            for capacity, per_job in _LOADS:
                 rounds = []
                 for number in range(1, bench.options.rounds + 1):
-                    bench.say(f"transitions on {kind}, {capacity} tasks a poll, round {number}")
-                    rounds.append(asyncio.run(_transitions(new(), bench.options.transitions_count, capacity)))
-                figures.append(_transitions_figure(bench, kind, capacity, rounds))
+                    bench.say(
+                        f"transitions on {kind}, {capacity} tasks a poll, {per_job} a job, round {number}"
+                    )
+                    tasks = bench.options.transitions_count // (8 if capacity == 1 else 1)
+                    rounds.append(asyncio.run(_transitions(new(), tasks, capacity, per_job)))
+                figures.extend(_transitions_figures(bench, kind, capacity, per_job, rounds))
             figures.extend(_claims(bench, kind, [new() for _ in bench.options.queue_sizes]))
     return figures
 
 
-async def _transitions(url: str, tasks: int, capacity: int) -> float:
+async def _transitions(url: str, tasks: int, capacity: int, per_job: int) -> Worked:
     with opened(url) as database:
         workers = await connect(database, [f"worker-{number:03}" for number in range(_WORKERS[capacity])])
-        await fill(database, workers, tasks if capacity > 1 else tasks // 8)
+        await fill(database, workers, tasks, tasks_per_job=per_job)
         return await work_through(database, workers, capacity=capacity)
 
 
-def _transitions_figure(bench: Bench, kind: str, capacity: int, rounds: Sequence[float]) -> Figure:
-    goal = _GOALS_PER_S.get((kind, capacity))
-    return Figure(
-        name=f"task transitions, {kind}, {capacity} a poll",
-        unit="/s",
-        better="higher",
-        rounds=tuple(rounds),
-        goal=None if goal is None else bench.options.goal(goal),
-        note=f"{_WORKERS[capacity]} nodes at once, no HTTP",
-    )
+def _transitions_figures(
+    bench: Bench, kind: str, capacity: int, per_job: int, rounds: Sequence[Worked]
+) -> list[Figure]:
+    goal = _GOALS_PER_S.get((kind, capacity)) if per_job == TASKS_PER_JOB else None
+    load = f"{kind}, {capacity} a poll, jobs of {per_job}"
+    return [
+        Figure(
+            name=f"task transitions, {load}",
+            unit="/s",
+            better="higher",
+            rounds=tuple(each.per_second for each in rounds),
+            goal=None if goal is None else bench.options.goal(goal),
+            note=f"{_WORKERS[capacity]} nodes at once, no HTTP",
+        ),
+        Figure(
+            name=f"the same, processor time of one, {load}",
+            unit="us",
+            better="lower",
+            rounds=tuple(each.cpu_s * 1e6 for each in rounds),
+            note="of the process, the nodes' part in it; not of a database server",
+        ),
+    ]
 
 
 def _claims(bench: Bench, kind: str, urls: Sequence[str]) -> list[Figure]:

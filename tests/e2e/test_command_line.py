@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -234,12 +235,46 @@ def test_a_node_is_labelled_put_in_maintenance_and_explained(cluster: Cluster) -
     assert [finding["kind"] for finding in explained["findings"]] == ["node-maintenance"]
     assert b"is in maintenance" in cluster.replicator("explain", "node", "node2").stdout
 
-    assert cluster.replicator("nodes", "maintenance", "node2", "off").returncode == 0
+    assert b"takes work again" in cluster.replicator("nodes", "maintenance", "node2", "off").stdout
     assert cluster.replicator("job", str(job), "--wait").returncode == 0
     assert b"attempt 1" in cluster.replicator("task", str(task["id"])).stdout
     assert cluster.replicator("nodes", "set", "node2", "--zone", "none", "--label", "none").returncode == 0
     assert "node9" in complaint(cluster.replicator("explain", "node", "node9"), 3)
     assert "there is no task" in complaint(cluster.replicator("task", "999999"), 3)
+
+
+def test_replicas_and_their_duties_are_shown(cluster: Cluster) -> None:
+    told = answer(cluster.replicator("replicas", "--json"))
+    done = cluster.replicator("replicas")
+    assert done.returncode == 0
+    rows = [line.split("\t") for line in done.stdout.decode().splitlines()]
+    assert [row[0] for row in rows[:-1]] == [duty["name"] for duty in told["duties"]]
+    assert rows[-1][0] == told["answered_by"]
+
+
+@pytest.mark.parametrize("command", [["nodes"], ["jobs"], ["dead-letters"], ["replicas"]])
+def test_on_a_narrow_terminal_no_word_is_broken(cluster: Cluster, command: list[str]) -> None:
+    assert cluster.replicator("migrate", "node1", "node2", "no-such-object").returncode == 6
+    lines = on_terminal(cluster, *command, columns=80)
+    assert max(map(len, lines)) <= 80, lines
+    words = {word for line in lines for word in line.split()}
+    assert words & {"node1", "sweep"}, lines
+
+
+def on_terminal(cluster: Cluster, *arguments: str, columns: int) -> list[str]:
+    """The lines that a command writes to a terminal of so many columns."""
+    ours, theirs = os.openpty()
+    with open(ours, "rb", buffering=0) as screen:
+        environment = {**cluster.environment(), "COLUMNS": str(columns)}
+        command = [sys.executable, "-m", "replicator.cli.main", *arguments]
+        done = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment)
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # that is how the end of a terminal reads
+            while block := screen.read(65536):
+                said += block
+        assert done.wait(60) == 0
+    return said.decode().splitlines()
 
 
 def test_what_is_unknown_or_wrong_has_its_exit_code(cluster: Cluster) -> None:

@@ -114,6 +114,18 @@ def test_without_a_profile_there_are_a_control_plane_and_two_nodes() -> None:
     assert [name for name in names if "profiles:" not in in_full(name)] == ["control-plane", "node1", "node2"]
 
 
+def test_prometheus_loads_the_alerts_and_scrapes_every_replica_and_its_nodes() -> None:
+    config = (REPOSITORY / "docker" / "prometheus.yml").read_text()
+    ports = {f"ha-node{number}": 9010 + number for number in (1, 2, 3)}
+
+    assert "rule_files: [alerts.yml]" in config
+    assert "./docker/alerts.yml:/etc/prometheus/alerts.yml:ro" in compose_service("prometheus")
+    assert "names: [control-plane1, control-plane2]" in config
+    for name, port in ports.items():
+        assert f"names: [{name}], type: A, port: {port}," in config
+        assert f"--port {port} " in compose_service(name)
+
+
 def test_images_of_others_are_pinned() -> None:
     images = set(re.findall(r"image: (\S+)", COMPOSE.read_text())) - {"replicator:local"}
 

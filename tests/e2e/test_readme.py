@@ -82,7 +82,7 @@ def test_nodes_and_explanations(cluster: Cluster, folder: Path) -> None:
     job = typed(cluster, folder, "replicator jobs --limit 1").split("\t")[0]
     for line in block_with("replicator explain job"):
         printed = typed(cluster, folder, line.replace("JOB", job))
-        assert printed.startswith(f"job {job} is succeeded\n") or "explain" not in line
+        assert printed.startswith(f"job {job} has succeeded\n") or "explain" not in line
     typed(cluster, folder, "replicator nodes set node2 --zone none --label none")
 
 

@@ -7,13 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
 
+import httpx
 import pytest
 
-from replicator.control_plane.db import door, postgres, turn
+from replicator.cli.exits import ExitCode
+from replicator.control_plane.db import door, postgres, postgres_reads, turn
 from replicator.control_plane.db.database import SqlDatabase, open_database
 from replicator.control_plane.db.door import Measures
 from replicator.control_plane.ports import Unit
@@ -22,6 +27,7 @@ from replicator.runtime.clock import SystemClock
 from replicator.testing.database_contract import add, count_up, names, tries
 from replicator.testing.postgres import PostgresServer, missing_for_postgres
 from replicator.testing.postgres_proxy import PostgresProxy, When
+from replicator.testing.processes import control_plane_process
 
 pytestmark = [
     pytest.mark.anyio,
@@ -155,7 +161,7 @@ async def test_server_hangs(server: PostgresServer, url: str, monkeypatch: pytes
     """Everybody is told in time; what was told to be unavailable may be asked again."""
     monkeypatch.setattr(turn, "ANSWER_S", 1.5)
     monkeypatch.setattr(turn, "ATTEMPT_S", 1.0)
-    monkeypatch.setattr(postgres, "READ_S", 0.5)
+    monkeypatch.setattr(postgres_reads, "BEGIN_S", 0.5)
     with opened(url) as database:
         await database.transact(add("before"))
         server.pause()
@@ -167,6 +173,7 @@ async def test_server_hangs(server: PostgresServer, url: str, monkeypatch: pytes
             server.resume()
         assert [type(each) for each in answers] == [Unavailable] * 11, answers
         monkeypatch.setattr(turn, "ANSWER_S", 25.0)
+        monkeypatch.setattr(postgres_reads, "BEGIN_S", 30.0)
         for number in range(5):
             await database.transact(add(f"node-{number}"))
         assert await database.read(names) == ["before", *(f"node-{number}" for number in range(5))]
@@ -190,6 +197,34 @@ async def test_nothing_comes_back_from_the_server(
         monkeypatch.setattr(turn, "ANSWER_S", 25.0)
         monkeypatch.setattr(postgres, "CALLER_S", 30.0)
         assert await database.transact(count_up) >= 2
+
+
+@pytest.mark.parametrize("away", ["stopped", "hangs"])
+def test_requests_are_answered_while_the_server_is_away_and_at_the_end_of_the_process(
+    server: PostgresServer, url: str, away: str
+) -> None:
+    settings = {"REPLICATOR_CONTROL_PLANE_DATABASE_URL": url}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        control_plane_process(Path(folder), settings=settings) as plane,
+        closing(HTTPConnection("127.0.0.1", plane.port, timeout=30)) as reader,
+        closing(HTTPConnection("127.0.0.1", plane.port, timeout=30)) as writer,
+    ):
+        server.stop() if away == "stopped" else server.pause()
+        try:
+            command = [sys.executable, "-m", "replicator.cli.main", "--control-plane", plane.url, "jobs"]
+            asked = subprocess.run(command, capture_output=True, text=True, timeout=20)
+            assert asked.returncode == ExitCode.UNAVAILABLE, asked.stderr
+            assert "database" in asked.stderr
+            reader.request("GET", "/jobs")
+            writer.request("DELETE", "/nodes/node1")
+            # It takes requests as they come, so it has those two once it has answered this one.
+            httpx.get(f"{plane.url}/health", trust_env=False, timeout=30).raise_for_status()
+            assert plane.stop() == 0
+            assert [each.getresponse().status for each in (reader, writer)] == [503, 503]
+        finally:
+            server.start() if away == "stopped" else server.resume()
+        assert "ASGI" not in plane.log.read_text()
 
 
 async def test_queue_is_bounded_while_the_server_hangs(

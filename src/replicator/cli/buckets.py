@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from replicator.cli.output import Column, local_time, pages, print_json, print_listing
+from replicator.cli.output import local_time, pages, print_json, print_listing
 from replicator.cli.place import Place
+from replicator.cli.tables import Column
 from replicator.client.node import NodeClient
 from replicator.kernel.errors import Conflict, NotFound
 from replicator.kernel.names import BucketName

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from replicator.cli.exits import with_commands
-from replicator.cli.output import print_json
+from replicator.cli.output import print_json, with_local_times
 from replicator.client.control_plane import ControlPlaneClient
 from replicator.kernel.names import NodeName
 from replicator.wire.explain import Explanation
+
+_DONE = {"succeeded": "has succeeded", "failed": "has failed"}
 
 
 async def job(control_plane: str, job_id: int, *, json_output: bool) -> None:
@@ -31,11 +33,16 @@ async def node(control_plane: str, name: str, *, json_output: bool) -> None:
 
 def lines(explanation: Explanation) -> Iterator[str]:
     """The explanation in sentences, with the commands that do what its requests do."""
-    yield f"{explanation.subject} {explanation.id} is {explanation.state}"
+    state = _DONE.get(explanation.state, f"is {explanation.state}")
+    yield f"{explanation.subject} {explanation.id} {state}"
     for finding in explanation.findings:
-        yield f"  - {with_commands(finding.because)}"
+        yield f"  - {_said(finding.because)}"
         if finding.would_change is not None:
-            yield f"    what would change it: {with_commands(finding.would_change)}"
+            yield f"    what would change it: {_said(finding.would_change)}"
+
+
+def _said(text: str) -> str:
+    return with_local_times(with_commands(text))
 
 
 def _print(explanation: Explanation, *, json_output: bool) -> None:

@@ -7,7 +7,8 @@ import sys
 from contextlib import aclosing
 
 from replicator.cli.exits import ExitCode
-from replicator.cli.output import Column, local_time, pages, print_json_line, print_listing
+from replicator.cli.output import local_time, pages, print_json_line, print_listing
+from replicator.cli.tables import Column
 from replicator.cli.units import bytes_text
 from replicator.client.control_plane import ControlPlaneClient
 from replicator.wire.jobs import JobEvent, JobObjectPage, JobView, Outcome
@@ -86,15 +87,15 @@ def _value(value: object) -> str:
 
 
 _COLUMNS = (
-    Column("row", lambda item: item.row, right=True),
+    Column("row", lambda item: item.row, right=True, drop=5),
     Column("outcome", lambda item: item.outcome),
-    Column("bucket", lambda item: item.bucket),
+    Column("bucket", lambda item: item.bucket, drop=4),
     Column("object", lambda item: item.object_id),
-    Column("version", lambda item: item.version),
-    Column("size", lambda item: item.size, bytes_text, right=True),
-    Column("sent", lambda item: item.bytes_transferred, bytes_text, right=True),
-    Column("there already", lambda item: item.bytes_deduplicated, bytes_text, right=True),
-    Column("saved", lambda item: item.bytes_saved, bytes_text, right=True),
-    Column("attempts", lambda item: item.attempts, right=True),
-    Column("error", lambda item: None if item.error is None else item.error.code),
+    Column("version", lambda item: item.version, drop=3),
+    Column("size", lambda item: item.size, bytes_text, right=True, drop=2),
+    Column("sent", lambda item: item.bytes_transferred, bytes_text, right=True, drop=6),
+    Column("there already", lambda item: item.bytes_deduplicated, bytes_text, right=True, drop=7),
+    Column("saved", lambda item: item.bytes_saved, bytes_text, right=True, drop=8),
+    Column("attempts", lambda item: item.attempts, right=True, drop=5),
+    Column("error", lambda item: None if item.error is None else item.error.code, drop=1),
 )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from replicator.cli.following import reading_of
-from replicator.cli.output import local_time
-from replicator.cli.units import bytes_text, duration_text, rate_text
+from replicator.cli.output import local_time, with_local_times
+from replicator.cli.units import bytes_text, duration_text, number_of, rate_text
 from replicator.wire.jobs import TERMINAL_STATUSES, JobView, PlanView
 
 
 def summary(job: JobView) -> str:
     """A job in one line."""
     if job.status not in TERMINAL_STATUSES:
-        waiting = f", waiting for {job.waiting_for}" if job.waiting_for else ""
+        waiting = f", waiting for {with_local_times(job.waiting_for)}" if job.waiting_for else ""
         return f"job {job.id} {job.status}: {job.selection} from {job.src_node} to {job.dst_node}{waiting}"
     if job.verdict is not None:
         return _verdict(job)
@@ -68,6 +68,8 @@ def plan_lines(job: JobView) -> Iterator[str]:
     yield _row("objects unchanged", f"{plan.objects_unchanged:,}")
     if job.kind == "mirror":
         yield _row("objects to delete", f"{plan.objects_to_delete:,}")
+    if plan.objects_unchanged:
+        yield "Of the objects to transfer"
     yield _row("bytes logical", _exact(plan.bytes_logical))
     yield _row("bytes there already", _exact(plan.bytes_deduplicated))
     yield _row("bytes lacking", _exact(plan.bytes_lacking))
@@ -110,7 +112,7 @@ def _verdict(job: JobView) -> str:
     said = "agree" if agree else f"do not agree (differences: {job.verdict.differences:,})"
     return (
         f"job {job.id} {job.status}: {job.src_node} and {job.dst_node} {said} on {job.selection}; "
-        f"{job.compared:,} versions compared"
+        f"{number_of(job.compared, 'version')} compared"
     )
 
 
@@ -130,8 +132,10 @@ def _arrived(job: JobView) -> str:
         return f"{job.object_id} is on {job.dst_node}"
     progress = job.progress
     deleted = f", {progress.objects_deleted:,} were deleted there" if progress.objects_deleted else ""
+    # One that is narrowed says so behind a comma.
+    selection = f"{job.selection}," if ", " in job.selection else job.selection
     return (
-        f"{job.selection} is on {job.dst_node}: {progress.objects_verified:,} objects came, "
+        f"{selection} is on {job.dst_node}: {number_of(progress.objects_verified, 'object')} came, "
         f"{progress.objects_skipped:,} were there{deleted}"
     )
 

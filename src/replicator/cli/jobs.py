@@ -12,9 +12,10 @@ from replicator.cli.exits import ExitCode
 from replicator.cli.following import follow
 from replicator.cli.job_objects import print_differences
 from replicator.cli.job_text import facts, plan_lines, root_lines, saved_line, summary
-from replicator.cli.output import Column, local_time, pages, print_json, print_listing
+from replicator.cli.output import pages, print_json, print_listing, short_time
 from replicator.cli.progress import progress_display
 from replicator.cli.selection import checked
+from replicator.cli.tables import Column
 from replicator.cli.units import bytes_text, parse_optional_count, parse_optional_moment, parse_optional_rate
 from replicator.client.control_plane import ControlPlaneClient
 from replicator.wire.jobs import (
@@ -191,24 +192,24 @@ _COLUMNS = (
     Column("status", lambda item: item.status),
     Column("from", lambda item: item.src_node),
     Column("to", lambda item: item.dst_node),
-    Column("objects", lambda item: item.selection),
-    Column("size", lambda item: item.progress.bytes_logical, bytes_text, right=True),
-    Column("sent", lambda item: item.progress.bytes_transferred, bytes_text, right=True),
-    Column("there already", lambda item: item.progress.bytes_deduplicated, bytes_text, right=True),
-    Column("created", lambda item: item.created_at, local_time),
-    Column("error", lambda item: None if item.error is None else item.error.code),
-    Column("kind", lambda item: f"{item.kind}{', dry run' if item.dry_run else ''}"),
+    Column("objects", lambda item: item.selection, drop=1, shortens=True),
+    Column("size", lambda item: item.progress.bytes_logical, bytes_text, right=True, drop=3),
+    Column("sent", lambda item: item.progress.bytes_transferred, bytes_text, right=True, drop=4),
+    Column("there already", lambda item: item.progress.bytes_deduplicated, bytes_text, right=True, drop=6),
+    Column("created", lambda item: item.created_at, short_time, drop=5),
+    Column("error", lambda item: None if item.error is None else item.error.code, drop=2),
+    Column("kind", lambda item: f"{item.kind}{', dry run' if item.dry_run else ''}", drop=7),
 )
 _DEAD_COLUMNS = (
     Column("task", lambda item: item.task_id, right=True),
     Column("job", lambda item: item.job_id, right=True),
-    Column("kind", lambda item: item.kind),
-    Column("from", lambda item: item.src_node),
-    Column("to", lambda item: item.dst_node),
-    Column("objects", lambda item: item.objects_failed, right=True),
-    Column("attempts", lambda item: item.attempts, right=True),
-    Column("lost", lambda item: item.losses, right=True),
-    Column("failed", lambda item: item.failed_at, local_time),
+    Column("kind", lambda item: item.kind, drop=5),
+    Column("from", lambda item: item.src_node, drop=2),
+    Column("to", lambda item: item.dst_node, drop=2),
+    Column("objects", lambda item: item.objects_failed, right=True, drop=3),
+    Column("attempts", lambda item: item.attempts, right=True, drop=4),
+    Column("lost", lambda item: item.losses, right=True, drop=6),
+    Column("failed", lambda item: item.failed_at, short_time, drop=1),
     Column("error", lambda item: None if item.error is None else item.error.code),
-    Column("reason", lambda item: None if item.error is None else item.error.message),
+    Column("reason", lambda item: None if item.error is None else item.error.message, below=True),
 )

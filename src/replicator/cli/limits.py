@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import TypedDict
 
 from replicator.cli.nodes import PAGE_NODES_MAX
-from replicator.cli.output import Column, pages, print_json, print_rows
+from replicator.cli.output import pages, print_json, print_rows, say_if_empty
 from replicator.cli.selection import checked
+from replicator.cli.tables import Column
 from replicator.cli.units import parse_optional_count, parse_optional_rate, rate_text
 from replicator.client.control_plane import ControlPlaneClient
 from replicator.kernel.errors import NotFound
@@ -71,6 +72,7 @@ async def ls(control_plane: str, *, json_output: bool) -> None:
         print(json.dumps({"limits": [asdict(limit) for limit in found]}, indent=2))
     else:
         print_rows(found, _COLUMNS)
+        say_if_empty(len(found), "limits")
 
 
 async def node(control_plane: str, name: str, change: NodeChange, *, json_output: bool) -> None:

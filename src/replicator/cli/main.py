@@ -15,6 +15,7 @@ from replicator.cli.commands import (
     nodes,
     objects,
     processes,
+    replicas,
     replication,
     store,
     tasks,
@@ -51,6 +52,7 @@ _TOP = (
     "dead-letters",
     "tasks",
     "task",
+    "replicas",
 )
 _BELOW = {
     "nodes": ("register", "set", "maintenance", "rm"),
@@ -72,6 +74,7 @@ app.command(rich_help_panel=_OBJECTS)(versions.versions)
 app.command(rich_help_panel=_OBJECTS)(versions.cp)
 app.add_typer(buckets.app, name="buckets", rich_help_panel=_OBJECTS)
 app.add_typer(store.app, name="store", rich_help_panel=_UPKEEP)
+app.command(rich_help_panel=_UPKEEP)(replicas.replicas)
 app.command("database", context_settings=processes.PASS_ON, rich_help_panel=_UPKEEP)(processes.database)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=_REPLICATION)
 app.add_typer(limits.app, name="limits", rich_help_panel=_REPLICATION)

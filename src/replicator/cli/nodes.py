@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import HttpUrl, TypeAdapter, ValidationError
 
-from replicator.cli.output import Column, local_time, pages, print_json, print_listing
+from replicator.cli.output import pages, print_json, print_listing, short_time
 from replicator.cli.selection import checked
+from replicator.cli.tables import Column
 from replicator.cli.units import bytes_text
 from replicator.client.control_plane import ControlPlaneClient
 from replicator.kernel.errors import InvalidRequest
@@ -97,6 +98,8 @@ async def _change(control_plane: str, name: str, change: ChangeNode, *, json_out
     print(f"{node.name}: zone {node.zone or '-'}, labels {_labels_text(node) or '-'}")
     if node.maintenance:
         print(f"in maintenance; tasks in hand: {node.tasks_in_hand}")
+    elif change.maintenance is not None:
+        print("takes work again")
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -113,20 +116,27 @@ def _labels_text(node: NodeView) -> str | None:
 async def rm(control_plane: str, name: str, *, json_output: bool) -> None:
     """Forget a node."""
     async with ControlPlaneClient(control_plane) as client:
+        node = await client.node(NodeName.parse(name))
         await client.remove_node(NodeName.parse(name))
     print(json.dumps({"removed": name}) if json_output else f"removed {name}")
+    if node.status == "connected" and not json_output:
+        print(
+            f"replicator: {name} still runs: if it was started with --control-plane it joins again by itself, "
+            "so stop it",
+            file=sys.stderr,
+        )
 
 
 _COLUMNS = (
     Column("node", lambda item: item.name),
-    Column("URL", lambda item: item.base_url),
+    Column("URL", lambda item: item.base_url, drop=4),
     Column("status", lambda item: item.status),
-    Column("last seen", lambda item: item.seen_at, local_time),
-    Column("problem", lambda item: item.problem),
-    Column("zone", lambda item: item.zone),
-    Column("maintenance", lambda item: "yes" if item.maintenance else None),
-    Column("free", lambda item: item.bytes_free, bytes_text, right=True),
-    Column("of", lambda item: item.bytes_total, bytes_text, right=True),
-    Column("tasks", lambda item: item.tasks_in_hand, right=True),
-    Column("labels", _labels_text),
+    Column("last seen", lambda item: item.seen_at, short_time, drop=5),
+    Column("problem", lambda item: item.problem, below=True),
+    Column("zone", lambda item: item.zone, drop=3),
+    Column("maintenance", lambda item: "yes" if item.maintenance else None, drop=1),
+    Column("free", lambda item: item.bytes_free, bytes_text, right=True, drop=2),
+    Column("of", lambda item: item.bytes_total, bytes_text, right=True, drop=6),
+    Column("tasks", lambda item: item.tasks_in_hand, right=True, drop=1),
+    Column("labels", _labels_text, drop=7),
 )

@@ -14,10 +14,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from replicator.cli.exits import ExitCode, exit_code_of, report
-from replicator.cli.output import Column, local_time, pages, print_json, print_listing
+from replicator.cli.output import pages, print_json, print_listing, short_time
 from replicator.cli.place import Place
 from replicator.cli.progress import ByteCounter, progress_display
-from replicator.cli.units import bytes_text
+from replicator.cli.tables import Column
+from replicator.cli.units import bytes_text, number_of
 from replicator.client.files import blocks_from, open_source, refuse_existing, save, write_blocks
 from replicator.client.node import BLOCK_BYTES, Deletion, Download, Upload, counted
 from replicator.kernel.digest import Digest
@@ -70,7 +71,7 @@ async def put(place: Place, file: str, object_id: str | None, options: PutOption
         print_json(result)
     else:
         print(
-            f"stored {result.object_id}: {bytes_text(result.size)} in {result.chunks:,} chunks, of which "
+            f"stored {result.object_id}: {bytes_text(result.size)} in {number_of(result.chunks, 'chunk')}, of which "
             f"{result.chunks_new:,} ({bytes_text(result.bytes_new)}) were new; version {result.version}"
         )
 
@@ -245,7 +246,7 @@ def _of_object(field: str) -> Callable[[ObjectInfo | Group], Any]:
 
 _COLUMNS = (
     Column("object", _name),
-    Column("size", _of_object("size"), bytes_text, right=True),
-    Column("created", _of_object("created_at"), local_time),
-    Column("etag", _of_object("etag"), lambda etag: f"{etag[1:13]}…"),
+    Column("size", _of_object("size"), bytes_text, right=True, drop=1),
+    Column("created", _of_object("created_at"), short_time, drop=2),
+    Column("etag", _of_object("etag"), lambda etag: f"{etag[1:13]}…", drop=3),
 )

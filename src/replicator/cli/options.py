@@ -14,7 +14,8 @@ ControlPlane = Annotated[
     typer.Option(
         "--control-plane",
         metavar="URL",
-        help=f"The control plane; may also stand before the command, or in ${CONTROL_PLANE_VARIABLE}.",
+        help="The control plane; may also stand before the command: see `replicator --help`.",
+        show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; errors as JSON too.")]
@@ -22,7 +23,10 @@ Node = Annotated[
     str, typer.Argument(metavar="NODE", help="A registered node's name, or a URL like http://localhost:9001.")
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Stop after so many; without it, list all.")]
-CursorOption = Annotated[str | None, typer.Option(help="Go on where an earlier listing stopped.")]
+CursorOption = Annotated[
+    str | None,
+    typer.Option(help="Go on where an earlier listing stopped: what that printed behind --cursor."),
+]
 BUCKET_DEFAULT = "default"
 Bucket = Annotated[str, typer.Option("--bucket", "-b", metavar="BUCKET", help="The bucket that holds it.")]
 VersionOption = Annotated[

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from replicator.cli.tables import Column, laid_out
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Item = TypeVar("Item")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z")
 
 
 class Page(Protocol):
@@ -21,15 +26,6 @@ class Page(Protocol):
 
 
 SomePage = TypeVar("SomePage", bound=Page)
-
-
-class Column(NamedTuple):
-    """A column: its title, an item's value, and the value as people read it."""
-
-    title: str
-    value: Callable[[Any], Any]
-    text: Callable[[Any], str] = str
-    right: bool = False
 
 
 def print_json(model: BaseModel) -> None:
@@ -71,10 +67,15 @@ async def print_listing(
     if json_output:
         await _print_json_listing(found, key)
         return
-    cursor = None
+    cursor, items, dropped = None, 0, set[str]()
     async for page in found:
-        print_rows(getattr(page, key), columns)
+        dropped |= set(print_rows(getattr(page, key), columns))
+        items += len(getattr(page, key))
         cursor = page.next_cursor
+    say_if_empty(items, key.replace("_", " "))
+    if dropped:
+        titles = ", ".join(column.title for column in columns if column.title in dropped)
+        print(f"no room for: {titles}; a wider terminal or --json shows them", file=sys.stderr)
     if cursor is not None:
         print(f"there are more: add --cursor {cursor}", file=sys.stderr)
 
@@ -90,29 +91,43 @@ async def _print_json_listing(found: AsyncIterator[Any], key: str) -> None:
     print(f'{opening}\n], "next_cursor": {json.dumps(cursor)}}}')
 
 
-def print_rows(items: Sequence[Any], columns: Sequence[Column]) -> None:
-    """A table on a terminal; elsewhere a line an item, exact values separated by tabs, without titles."""
+def print_rows(items: Sequence[Any], columns: Sequence[Column]) -> Sequence[str]:
+    """A table on a terminal; elsewhere a line an item, exact values separated by tabs, without titles.
+
+    Returns the titles of the columns for which the terminal had no room.
+    """
     if not sys.stdout.isatty():
         for item in items:
             print(*(_exact(column.value(item)) for column in columns), sep="\t")
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+        return []
+    if not items:
+        return []
+    table = laid_out(items, columns, width=shutil.get_terminal_size().columns)
+    print("\n".join(table.lines))
+    return table.dropped
 
-    table = Table(box=SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
-    for item in items:
-        values = [(column, column.value(item)) for column in columns]
-        table.add_row(*(Text("" if value is None else column.text(value)) for column, value in values))
-    Console().print(table)
+
+def say_if_empty(items: int, what: str) -> None:
+    """Tell people that there are none; a pipe has nothing to say."""
+    if not items and sys.stdout.isatty():
+        print(f"no {what}")
 
 
 def local_time(moment: datetime) -> str:
-    """A moment for people: this machine's time zone, to the second."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """A moment for people: in this machine's time zone, which is named, to the second."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def short_time(moment: datetime) -> str:
+    """The same for a column: without the date today, and without the seconds on other days."""
+    local = moment.astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
+
+
+def with_local_times(text: str) -> str:
+    """`text` of a server, whose moments are UTC, with those as `local_time` writes them."""
+    return _MOMENT.sub(lambda found: local_time(datetime.fromisoformat(found[0])), text)
 
 
 def _exact(value: Any) -> str:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from replicator.cli.output import Column, local_time, print_json, print_rows
+from replicator.cli.output import local_time, print_json, print_rows
 from replicator.cli.place import Place
+from replicator.cli.tables import Column
 from replicator.cli.units import bytes_text
 from replicator.client.endpoint import Deadlines
 from replicator.kernel.digest import Digest

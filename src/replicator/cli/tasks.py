@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from replicator.cli.output import Column, local_time, pages, print_json, print_listing
+from replicator.cli.output import local_time, pages, print_json, print_listing, with_local_times
+from replicator.cli.tables import Column
 from replicator.cli.units import bytes_text
 from replicator.client.control_plane import ControlPlaneClient
 from replicator.wire.tasks import AttemptView, TaskDetail, TaskPage, TaskStatus
@@ -43,7 +44,7 @@ async def show(control_plane: str, task_id: int, *, json_output: bool) -> None:
 
 
 def _lines(task: TaskDetail) -> Iterator[str]:
-    waiting = f", waiting for {task.waiting_for}" if task.waiting_for else ""
+    waiting = f", waiting for {with_local_times(task.waiting_for)}" if task.waiting_for else ""
     yield f"task {task.id} of job {task.job_id} {task.status}: {task.kind} to {task.dst_node}{waiting}"
     facts = {
         "source": task.src_node,
@@ -68,13 +69,13 @@ def _attempt(attempt: AttemptView) -> str:
 _COLUMNS = (
     Column("task", lambda item: item.id, right=True),
     Column("status", lambda item: item.status),
-    Column("kind", lambda item: item.kind),
-    Column("from", lambda item: item.src_node),
-    Column("to", lambda item: item.dst_node),
-    Column("left", lambda item: item.items, right=True),
-    Column("failed", lambda item: item.items_failed, right=True),
-    Column("attempts", lambda item: item.attempts, right=True),
-    Column("sent", lambda item: item.transfer.bytes_transferred, bytes_text, right=True),
-    Column("error", lambda item: None if item.error is None else item.error.code),
-    Column("waiting for", lambda item: item.waiting_for),
+    Column("kind", lambda item: item.kind, drop=5),
+    Column("from", lambda item: item.src_node, drop=2),
+    Column("to", lambda item: item.dst_node, drop=2),
+    Column("left", lambda item: item.items, right=True, drop=3),
+    Column("failed", lambda item: item.items_failed, right=True, drop=1),
+    Column("attempts", lambda item: item.attempts, right=True, drop=4),
+    Column("sent", lambda item: item.transfer.bytes_transferred, bytes_text, right=True, drop=6),
+    Column("error", lambda item: None if item.error is None else item.error.code, drop=1),
+    Column("waiting for", lambda item: item.waiting_for, with_local_times, below=True),
 )

@@ -29,6 +29,11 @@ def bytes_text(count: float) -> str:
     return f"{count:.1f} {_UNITS[power]}" if power else f"{count:.0f} B"
 
 
+def number_of(count: int, noun: str) -> str:
+    """`1` as `1 chunk`, `2` as `2 chunks`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def rate_text(bytes_per_second: float) -> str:
     """`104857600` as `104.9 MB/s`."""
     return f"{bytes_text(bytes_per_second)}/s"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from replicator.cli.output import Column, local_time, pages, print_json, print_listing
+from replicator.cli.output import pages, print_json, print_listing, short_time
 from replicator.cli.place import Place
+from replicator.cli.tables import Column
 from replicator.cli.units import bytes_text
 from replicator.kernel.errors import InvalidRequest
 from replicator.kernel.names import BucketName, ObjectId
@@ -84,7 +85,7 @@ def _kind(item: VersionInfo) -> str:
 _COLUMNS = (
     Column("version", lambda item: item.version),
     Column("kind", _kind),
-    Column("size", lambda item: item.size, bytes_text, right=True),
-    Column("created", lambda item: item.created_at, local_time),
-    Column("etag", lambda item: item.etag, lambda etag: f"{etag[1:13]}…"),
+    Column("size", lambda item: item.size, bytes_text, right=True, drop=1),
+    Column("created", lambda item: item.created_at, short_time, drop=2),
+    Column("etag", lambda item: item.etag, lambda etag: f"{etag[1:13]}…", drop=3),
 )

@@ -37,6 +37,7 @@ from replicator.wire.nodes import (
     NodeView,
     RegisterNode,
 )
+from replicator.wire.replicas import ReplicasView
 from replicator.wire.tasks import TaskDetail, TaskPage, TaskStatus
 
 CSV_BLOCK_BYTES = 64 * 1024
@@ -79,6 +80,10 @@ class ControlPlaneClient:
         told = None if labels is None else dict(labels)
         message = RegisterNode(name=name, base_url=HttpUrl(base_url), labels=told, zone=zone)
         return await self._endpoint.call("POST", "/nodes/register", answer=NodeView, message=message)
+
+    async def replicas(self) -> ReplicasView:
+        """The replicas, and which of them does what."""
+        return await self._endpoint.call("GET", "/replicas", answer=ReplicasView)
 
     async def node(self, name: str) -> NodeView:
         """The node called `name`, or `NotFound`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class Deadlines:
     retries_s: tuple[float, ...] = ()
     """How long to wait, at most, before a small call is made again that was cut or refused for now; only what may be
     repeated is: reads, and requests with an idempotency key. Who cannot be connected to is not asked again."""
+    tries_s: float = 5.0
+    """When so much time has passed since the first try, there is no other."""
 
 
 class Endpoint:
@@ -151,11 +154,14 @@ class Endpoint:
     async def _small_call(self, method: str, path: str, **parts: Any) -> tuple[httpx.Headers, bytes]:
         """Asked again, a few times, where that does no harm and who answers next may be another replica."""
         repeatable = method == "GET" or "Idempotency-Key" in (parts.get("headers") or {})
+        until_s = time.monotonic() + self._deadlines.tries_s
         for delay_s in self._deadlines.retries_s if repeatable else ():
             try:
                 return await self._call_once(method, path, **parts)
             except Unavailable as error:
                 if isinstance(error.__cause__, (httpx.ConnectError, httpx.ConnectTimeout, TimeoutError)):
+                    raise
+                if time.monotonic() + delay_s > until_s:
                     raise
             await asyncio.sleep(_SPREAD(delay_s / 2, delay_s))
         return await self._call_once(method, path, **parts)
@@ -234,10 +240,14 @@ class Endpoint:
         if phrase is None or status < HTTPStatus.BAD_REQUEST:
             return self._broken(f"status {status}")
         if status in _FROM_A_PROXY:
-            return self._unreachable(f"a proxy answered {status} {phrase}")
-        text = body[:_PROBLEM_BYTES_MAX].decode(errors="replace").strip()
-        detail = f"{self._what} at {self.base_url} answered {status} {phrase}"
-        return error_of(make_problem(status, f"{detail}: {text}" if text else detail, ""))
+            return self._unreachable(f"something between answered {status} {phrase}")
+        # A Replicator process answers problem+json, so this came from something before it.
+        detail = f"something between here and {self._what} at {self.base_url} answered {status} {phrase}"
+        if text := _plain(body):
+            detail += f": {text}"
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            detail += f"; GET /ready of {self._what} itself, or of each replica, says why none is ready"
+        return error_of(make_problem(status, detail, ""))
 
     def _unreachable(self, reason: str) -> PeerUnreachable:
         return PeerUnreachable(
@@ -273,6 +283,12 @@ def _checked_url(text: str) -> str:
     if not plain:
         raise InvalidRequest(f"'{text}' is not a URL like http://localhost:8000")
     return text.rstrip("/")
+
+
+def _plain(body: bytes) -> str:
+    """What an answer says in words; empty for the markup that proxies send, which says nothing more."""
+    text = " ".join(body[:_PROBLEM_BYTES_MAX].decode(errors="replace").split())
+    return "" if "<" in text else text
 
 
 def _reason(error: httpx.RequestError) -> str:

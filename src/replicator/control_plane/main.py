@@ -177,18 +177,11 @@ def _retry_policy(settings: Settings, uniform: Uniform) -> RetryPolicy:
 
 
 def _measures(metrics: Metrics) -> Measures:
-    log = get_logger()
-
-    def rerun(kind: str) -> None:
-        metrics.rerun(kind)
-        log.info("database.rerun", kind=kind)
-
     def outcome(committed: bool) -> None:
         metrics.outcome_found(committed=committed)
-        log.warning("database.outcome", committed=committed)
 
     return Measures(
-        on_commit=metrics.committed, on_turn=metrics.turn_taken, on_rerun=rerun, on_outcome=outcome
+        on_commit=metrics.committed, on_turn=metrics.turn_taken, on_rerun=metrics.rerun, on_outcome=outcome
     )
 
 
@@ -208,8 +201,9 @@ class Process:
         self.app = create_app(control_plane.services, lifespan=self._lifespan)
 
     def stop_waiting(self) -> None:
-        """Answer the polls that wait."""
+        """Answer the polls that wait, and what waits for a database that is away before the grace is over."""
         self._parts.wakeups.close()
+        self._parts.database.hurry()
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -234,18 +228,27 @@ class Process:
     async def _or_end(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except StoreFailed as error:
-            # A newer release has migrated the database, for one.
-            get_logger().error("control-plane.ends", reason=error.message)
-            self._fail(error.message)
         except Exception as error:  # noqa: BLE001 - it ends the process
             # Without its scheduler a control plane only seems to work, so the whole process ends.
-            get_logger().exception("scheduler.failed", error=repr(error))
-            self._fail("the scheduler failed; the log says why")
+            failure = _store_failure(error)
+            if failure is None:
+                get_logger().exception("scheduler.failed", error=repr(error))
+                self._fail("the scheduler failed; the log says why")
+            else:
+                # A newer release has migrated the database, for one.
+                get_logger().error("control-plane.ends", reason=failure.message)
+                self._fail(failure.message)
 
     def _fail(self, reason: str) -> None:
         self.failure = self.failure or reason
         signal.raise_signal(signal.SIGTERM)
+
+
+def _store_failure(error: Exception) -> StoreFailed | None:
+    """The database's own reason in `error`, which may be a group of what several duties raised."""
+    if isinstance(error, ExceptionGroup):
+        return next((found for each in error.exceptions if (found := _store_failure(each))), None)
+    return error if isinstance(error, StoreFailed) else None
 
 
 def run(settings: Settings) -> None:

@@ -74,6 +74,8 @@ class Metrics:
             "duty": self._counter("replicator_duty_terms", "Terms of duties that began here.", "duty"),
             "join": self._counter("replicator_joins", "Nodes told to join, by how that went.", "outcome"),
         }
+        # Found once for each event: finding the counter of a label takes longer than counting.
+        self._counters: dict[str, Counter | None] = {}
         self._refused = Counter(
             "replicator_results_refused", "Results refused as stale.", registry=self.registry
         )
@@ -119,13 +121,19 @@ class Metrics:
 
     def count(self, event: str) -> None:
         """`event` has happened; its name is `what.how`."""
+        if event not in self._counters:
+            self._counters[event] = self._counter_of(event)
+        counter = self._counters[event]
+        if counter is not None:
+            counter.inc()
+
+    def _counter_of(self, event: str) -> Counter | None:
         what, _, how = event.partition(".")
         if event == "result.refused":
-            self._refused.inc()
-        elif event == "source.corrupt":
-            self._corrupt.inc()
-        elif what in self._happened and event != "job.changed":
-            self._happened[what].labels(how).inc()
+            return self._refused
+        if event == "source.corrupt":
+            return self._corrupt
+        return self._happened[what].labels(how) if what in self._happened and event != "job.changed" else None
 
     def committed(self, units: int) -> None:
         """One commit has made `units` durable."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import sqlite3
 import sys
 from contextlib import closing
@@ -27,7 +28,12 @@ from replicator.kernel.errors import (
 )
 from replicator.runtime.clock import SystemClock
 
+USED_MS = 15_000
+"""Who has written within this time is taken to live: duties are renewed far more often."""
+_OURS = "offline-"
+_WRITERS_MAX = 1000
 _SESSIONS_MAX = 1000
+_STEP = 1000
 _FOR_EVER_MS = 2**62
 # As the commands that ask a control plane exit.
 _CODES: tuple[tuple[type[ReplicatorError], int], ...] = (
@@ -74,23 +80,28 @@ def backup(
         _copy(_settings(data_dir, database_url).url_of_database, os.path.abspath(target))
     except ReplicatorError as error:
         _fail(error)
-    sys.stdout.write(f"{target}: {os.path.getsize(target)} bytes\n")
+    sys.stdout.write(f"{target}: {_size_text(os.path.getsize(target))}\n")
 
 
 @app.command("new-identity")
 def new_identity(
-    data_dir: DataDir = None, database_url: DatabaseUrl = None, json_output: Json = False
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where control planes seem to use a database on a server.")
+    ] = False,
+    json_output: Json = False,
 ) -> None:
     """Make a restored or copied database one of its own, before any control plane uses it.
 
     It gives out numbers of tasks that were given out before: under a new identity, what nodes still hold under
-    the old one is refused, and all that was not finished is done again. Every control plane must be stopped. Use
-    it once; again does no harm.
+    the old one is refused, and all that was not finished is done again. Every control plane must be stopped; while
+    one was seen within the last 15 s it is refused. Use it once; again does no harm.
 
     Example: replicator database new-identity --data-dir /var/lib/replicator
     """
     try:
-        before, after = asyncio.run(_renew(_settings(data_dir, database_url).url_of_database))
+        before, after = asyncio.run(_renew(_settings(data_dir, database_url).url_of_database, force))
     except ReplicatorError as error:
         _fail(error)
     said = f"the database was {before} and is {after} from now on"
@@ -137,19 +148,54 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
-async def _renew(url: str) -> tuple[str, str]:
+def refuse_while_used(unit: Unit) -> None:
+    """Nobody else may use the database: to change it under a control plane would undo what that has in hand.
+
+    Raises:
+        Conflict: a control plane has written to it, or held a duty, just now.
+    """
+    since_ms = unit.now_ms - USED_MS
+    holders = {lease.holder for lease in unit.duties.all() if lease.expires_at_ms > unit.now_ms}
+    writers = {name for name, at_ms in unit.duties.writers(limit=_WRITERS_MAX) if at_ms > since_ms}
+    found = sorted(name for name in holders | writers if not name.startswith(_OURS))
+    if found:
+        raise Conflict(
+            f"control planes use this database, or have within the last {USED_MS // 1000} s: {', '.join(found)}. "
+            "Stop every one, and wait so long; --force is for a copy of a database that they use"
+        )
+
+
+async def _renew(url: str, force: bool) -> tuple[str, str]:
     _require_present(url)
-    database = open_database(url, clock=SystemClock(), on_events=lambda _: None)
+
+    def renew(unit: Unit) -> tuple[str, str]:
+        # The lock of an SQLite file has said already that nobody else has it.
+        if not force and opened.writer is not None:
+            refuse_while_used(unit)
+        return renew_identity(unit)
+
+    opened = open_database(
+        url, clock=SystemClock(), on_events=lambda _: None, writer=f"{_OURS}{secrets.token_hex(8)}"
+    )
     try:
-        return await database.transact(renew_identity)
+        return await opened.transact(renew)
     finally:
-        database.close()
+        opened.close()
 
 
 def _require_present(url: str) -> None:
     """A file that is not there would be made."""
     if url.startswith("sqlite:") and not os.path.exists(path := sqlite_path(url)):
         raise NotFound(f"there is no database {path}; name its folder with --data-dir")
+
+
+def _size_text(count: float) -> str:
+    """As the commands that ask a control plane write it, which are not of this process."""
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = 0
+    while power < len(units) - 1 and count >= _STEP:
+        count, power = count / _STEP, power + 1
+    return f"{count:.1f} {units[power]}" if power else f"{count:.0f} B"
 
 
 def _fail(error: ReplicatorError) -> None:

@@ -77,6 +77,7 @@ class ControlLink:
         self._zone = zone
         self._space = space
         self._url = fixed_url
+        self._has_session = False
         # What the pacer has been set to stays true whoever said so, so it outlives sessions.
         self._heard = ""
         self._told = asyncio.Event()
@@ -124,12 +125,15 @@ class ControlLink:
             except (Fenced, NotFound) as error:
                 log.info("session.ended", control_plane=self._url, reason=error.message)
             except ReplicatorError as error:
-                log.warning("session.lost", control_plane=self._url, reason=error.message)
+                # Where there was none yet, as when nodes start before the control plane, nothing is lost.
+                event = "session.lost" if self._has_session else "session.waits"
+                log.warning(event, control_plane=self._url, reason=error.message)
             except Exception as error:
                 # Whatever a control plane answers, this node goes on and listens to the next one.
                 log.error("session.broke", control_plane=self._url, exc_info=error)
             finally:
                 self._metrics.session.set(0)
+                self._has_session = False
             lasted = asyncio.get_running_loop().time() - began
             failures = 0 if lasted > _RETRY_SECONDS_MAX else failures + 1
             await self._pause(failures)
@@ -166,6 +170,7 @@ class ControlLink:
         runner.serve(session.control_plane)
         runner.acknowledge(session.acknowledged)
         self._metrics.session.set(1)
+        self._has_session = True
         log.info("session.opened", control_plane=client.base_url, session=session.session_id)
         url, now = self._url, asyncio.get_running_loop().time
         heard_s, failures = now(), 0

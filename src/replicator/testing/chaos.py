@@ -173,6 +173,8 @@ class Chaos:
             for name, value in peaks.items():
                 self.tally[f"most {name}"] = max(self.tally[f"most {name}"], value)
             found = complaints(snapshot) + over_limits(snapshot, self._ledger)
+            if snapshot.writers > (lives := sum(replica.lives for replica in stage.replicas)):
+                found.append(f"{snapshot.writers} writers are kept of {lives} lives")
             self._require(found + stage.watch.look(snapshot, self._ledger))
         self._require(stage.logs.look() + ended_of_themselves(stage.replicas) + stage.fleet.failures())
 

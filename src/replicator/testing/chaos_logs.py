@@ -17,6 +17,7 @@ _EXPECTED_WARNINGS = frozenset(
         "result.strangers",
         "scheduler.waits",
         "events.cut",
+        "duties.kept",
         "join.failed",
         "source.corrupt",
     }
@@ -70,11 +71,14 @@ class Logs:
         if name == "database.outcome":
             how = "had taken effect" if event["committed"] else "had not"
             self.events[f"database: an unknown COMMIT {how}"] += 1
-        expected = name in _EXPECTED_WARNINGS or name.startswith(_STORIES) or _is_drivers_farewell(event)
+        expected = name in _EXPECTED_WARNINGS or name.startswith(_STORIES) or _is_of_outage(event)
         if level in {"error", "critical"} or "exception" in event or (level == "warning" and not expected):
             yield f"{level}: {line[:_SHOWN_MAX]}"
 
 
-def _is_drivers_farewell(event: dict[str, Any]) -> bool:
-    """The driver of Postgres mentions what it could not end in good order on a connection that was cut."""
-    return event.get("logger") == "psycopg" and "error ignored terminating" in event.get("text", "")
+def _is_of_outage(event: dict[str, Any]) -> bool:
+    """A request that found no database, or what the driver could not end in good order on a connection that was cut."""
+    refused = event.get("event") == "request.refused" and event.get("code") == "unavailable"
+    return refused or (
+        event.get("logger") == "psycopg" and "error ignored terminating" in event.get("text", "")
+    )

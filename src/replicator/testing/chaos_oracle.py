@@ -13,7 +13,7 @@ IN_HAND = frozenset({"leased", "cancelling"})
 TASK_ENDS = frozenset({"succeeded", "failed", "cancelled"})
 JOB_ENDS = frozenset({"succeeded", "partial", "failed", "cancelled"})
 _LIVE_TASKS_MAX = 64
-_WAKES_MAX = 100_000
+_WAKES_MAX = 20_000
 
 
 def complaints(snapshot: Snapshot) -> list[str]:

@@ -195,6 +195,24 @@ class ConcurrentDatabaseContract(DatabaseContract):
         assert await reading == (1, 1)
         assert await stage.first.read(tries) == 2
 
+    async def test_events_are_told_though_the_caller_has_gone(self, stage: Stage) -> None:
+        entered, leave = threading.Event(), threading.Event()
+
+        def note(unit: Unit) -> None:
+            count_up(unit)
+            unit.note(Event(name="test.noted", wakes=("node1",)))
+            entered.set()
+            assert leave.wait(1.5)  # less than a transaction may idle
+
+        calling = asyncio.create_task(stage.first.transact(note))
+        await asyncio.to_thread(entered.wait, 30)
+        calling.cancel()
+        await asyncio.wait([calling])
+        assert stage.told == []
+        leave.set()
+        assert await stage.first.transact(count_up) == 2
+        assert [event.name for event in stage.told] == ["test.noted"]
+
     async def test_readers_are_answered_while_a_unit_writes(self, stage: Stage) -> None:
         entered, leave = threading.Event(), threading.Event()
 

@@ -80,7 +80,9 @@ class MemoryHistory:
 
 
 class MemoryUpkeep:
-    """`UpkeepRecords` of a database that one process uses: there is nothing to note."""
+    """`UpkeepRecords` of a database that one process uses: there is nothing to note. It was upgraded at `from_ms`."""
+
+    from_ms: int | None = None
 
     def first_wake_ms(self) -> int | None:
         """See `UpkeepRecords`."""
@@ -97,6 +99,10 @@ class MemoryUpkeep:
     def forget_writers(self, *, by_ms: int) -> int:  # noqa: ARG002 - the port's
         """See `UpkeepRecords`."""
         return 0
+
+    def history_from_ms(self) -> int | None:
+        """See `UpkeepRecords`."""
+        return self.from_ms
 
     def renew_identity(self) -> str:
         """See `UpkeepRecords`; nobody restores what is in memory."""

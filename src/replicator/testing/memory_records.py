@@ -25,8 +25,9 @@ from replicator.control_plane.domain.node import Node
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
 from replicator.control_plane.domain.steps import next_step
 from replicator.control_plane.domain.task import IN_HAND, TERMINAL, Task, TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.kernel.names import NodeName
-from replicator.wire.sessions import ErrorInfo, Transfer
+from replicator.wire.sessions import ErrorInfo
 
 
 @dataclass
@@ -328,7 +329,12 @@ class MemoryTasks:
                 found.append(task)
         return found
 
-    def dead(self, *, before: int | None, limit: int) -> Sequence[Task]:
+    def failed(self, *, before: int | None, limit: int) -> Sequence[int]:
+        """See `TaskRecords`."""
+        found = (task.id for task in self._in(TaskState.FAILED) if before is None or task.id < before)
+        return sorted(found, reverse=True)[:limit]
+
+    def dead(self, failed: Sequence[int], *, limit: int) -> Sequence[Task]:
         """See `TaskRecords`."""
         ended = {JobState.PARTIAL, JobState.FAILED}
         jobs_ended = {job.id: job for job in self._tables.jobs.values() if job.state in ended}
@@ -337,7 +343,7 @@ class MemoryTasks:
             for task in self._in(TaskState.FAILED)
             if task.job_id in jobs_ended
             and task.updated_at_ms > (jobs_ended[task.job_id].retried_at_ms or -1)
-            and (before is None or task.id < before)
+            and task.id in failed
         ]
         return sorted(found, key=lambda task: -task.id)[:limit]
 
@@ -606,6 +612,11 @@ class MemoryLimits:
     def links_to(self, node: NodeName, *, limit: int) -> Sequence[LinkLimit]:
         """See `LimitRecords`."""
         return [link for (_, dst), link in sorted(self._tables.links.items()) if dst == node][:limit]
+
+    def links_from(self, sources: frozenset[NodeName], *, dst_node: NodeName) -> Sequence[LinkLimit]:
+        """See `LimitRecords`."""
+        found = (self._tables.links.get((source, dst_node)) for source in sorted(sources))
+        return [link for link in found if link is not None]
 
     def links(self, *, after: tuple[str, str], limit: int) -> Sequence[LinkLimit]:
         """See `LimitRecords`."""

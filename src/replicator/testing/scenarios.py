@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -60,9 +61,17 @@ class Fleet(ControlPlaneUnderTest):
 
 @asynccontextmanager
 async def fleet_in(
-    data_dir: str, *, database_url: str | None = None, replicas: int = 2, **settings: Any
+    data_dir: str,
+    *,
+    database_url: str | None = None,
+    replicas: int = 2,
+    follow_wakes: bool = False,
+    **settings: Any,
 ) -> AsyncIterator[Fleet]:
-    """`replicas` over one Postgres database, or the one control plane that an SQLite file can have."""
+    """`replicas` over one Postgres database, or the one control plane that an SQLite file can have.
+
+    With `follow_wakes` those who wait in one replica hear of what is committed in another, as in a process.
+    """
     clock = settings.pop("clock", None) or ManualClock()
     async with AsyncExitStack() as stack:
         planes = [
@@ -71,12 +80,25 @@ async def fleet_in(
             )
             for _ in range(replicas if database_url else 1)
         ]
+        for plane in planes if follow_wakes else ():
+            await stack.enter_async_context(_following(plane))
         transport = _InTurn([plane.http for plane in planes])
         http = await stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url="http://control-plane")
         )
         first = planes[0]
         yield Fleet(parts=first.parts, http=http, clock=clock, joiner=first.joiner, replicas=planes)
+
+
+@asynccontextmanager
+async def _following(plane: ControlPlaneUnderTest) -> AsyncIterator[None]:
+    parts = plane.parts
+    following = asyncio.create_task(parts.database.follow_wakes(parts.wakeups.wake_all))
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 async def leased(plane: ControlPlaneUnderTest, *, boot: int = 1) -> tuple[FakeNode, TaskAssignment]:

@@ -16,6 +16,7 @@ from replicator.wire.values import (
     TasksMax,
     Timestamp,
     ToCome,
+    WithoutNul,
 )
 
 JobStatus = Literal[
@@ -23,7 +24,7 @@ JobStatus = Literal[
 ]
 JobKind = Literal["migrate", "mirror", "verify"]
 Priority = Annotated[int, Field(ge=-9, le=9, description="Higher goes first.")]
-Prefix = Annotated[str, StringConstraints(max_length=1024)]
+Prefix = Annotated[str, StringConstraints(max_length=1024), WithoutNul]
 TERMINAL_STATUSES: frozenset[str] = frozenset({"succeeded", "partial", "failed", "cancelled"})
 
 

@@ -21,8 +21,10 @@ from replicator.wire.values import (
     Labels,
     NodeNameField,
     ObjectIdField,
+    WithoutNul,
     Zone,
     checked_glob,
+    text_for_people,
 )
 
 INTEGER_MAX = 2**63 - 1
@@ -42,7 +44,9 @@ RATE_MIN = 32 * 1024
 """Slower, and a transfer that is only held back looks like one that has stalled."""
 Rate = Annotated[int, Field(ge=1, le=BYTES_MAX)]
 RateLimit = Annotated[int, Field(ge=RATE_MIN, le=BYTES_MAX)]
-Glob = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(checked_glob)]
+Glob = Annotated[
+    str, StringConstraints(min_length=1, max_length=1024), AfterValidator(checked_glob), WithoutNul
+]
 ErrorClass = Literal["transient", "throttled", "node-down", "permanent"]
 TaskKind = Literal["pull", "survey", "remove"]
 
@@ -56,10 +60,8 @@ OBJECT_IDS_MAX = 1000
 SOURCES_MAX = 8
 CORRUPT_MAX = 64
 CURSOR_CHARS_MAX = 8192
-
-
-def _storable(text: object) -> object:
-    return text.encode(errors="replace").decode() if isinstance(text, str) else text
+SurveyCursor = Annotated[str, StringConstraints(max_length=CURSOR_CHARS_MAX), WithoutNul]
+Estimate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ErrorInfo(BaseModel):
@@ -68,10 +70,10 @@ class ErrorInfo(BaseModel):
     model_config = ConfigDict(populate_by_name=True)
 
     error_class: ErrorClass = Field(alias="class", description="What may be done about it.")
-    code: Annotated[str, BeforeValidator(_storable)] = Field(
+    code: Annotated[str, BeforeValidator(text_for_people)] = Field(
         max_length=100, description="Stable kebab-case name of the error.", examples=["not-found"]
     )
-    message: Annotated[str, BeforeValidator(_storable)] = Field(max_length=2000)
+    message: Annotated[str, BeforeValidator(text_for_people)] = Field(max_length=2000)
 
 
 class Transfer(BaseModel):
@@ -137,7 +139,7 @@ class Survey(BaseModel):
     """A walk over source and destination that compares what they list, a stretch at a time."""
 
     bucket: BucketNameField | None = Field(None, description="Null for every bucket of the source.")
-    prefix: str = Field("", max_length=1024)
+    prefix: Annotated[str, WithoutNul] = Field("", max_length=1024)
     object_ids: list[ObjectIdField] = Field(
         default_factory=list,
         max_length=OBJECT_IDS_MAX,
@@ -152,9 +154,7 @@ class Survey(BaseModel):
     )
     read_data: bool = Field(False, description="Read and prove every byte on both sides.")
     roots: bool = Field(False, description="Compute the Merkle root of both sides.")
-    cursor: str | None = Field(
-        None, max_length=CURSOR_CHARS_MAX, description="Where to go on; made by a node."
-    )
+    cursor: SurveyCursor | None = Field(None, description="Where to go on; made by a node.")
     found_max: int = Field(1000, ge=1, le=FOUND_MAX, description="Findings in one result.")
 
 
@@ -189,8 +189,8 @@ class Plan(BaseModel):
     estimate_bytes_saved: Amount | None = Field(
         None, description="What delta and compression may save of those lacking."
     )
-    estimate_seconds: float | None = Field(None, description="At the measured rate of the link.")
-    link_bytes_per_second: float | None = Field(
+    estimate_seconds: Estimate | None = Field(None, description="At the measured rate of the link.")
+    link_bytes_per_second: Estimate | None = Field(
         None, description="That rate; null before anything was measured."
     )
 
@@ -198,9 +198,7 @@ class Plan(BaseModel):
 class SurveyResult(BaseModel):
     """One stretch of a survey."""
 
-    cursor: str | None = Field(
-        None, max_length=CURSOR_CHARS_MAX, description="Where the next goes on; null at the end."
-    )
+    cursor: SurveyCursor | None = Field(None, description="Where the next goes on; null at the end.")
     compared: Amount = Field(0, description="Versions looked at that the filter let pass.")
     unchanged: Amount = 0
     unchanged_bytes: Amount = 0
@@ -364,12 +362,12 @@ class Poll(BaseModel):
     )
 
     boot_id: BootId
-    wait_seconds: float = Field(0, ge=0, le=POLL_SECONDS_MAX)
+    wait_seconds: float = Field(0, ge=0, le=POLL_SECONDS_MAX, allow_inf_nan=False)
     capacity: int = Field(ge=0, le=TASKS_MAX, description="Tasks the node could start now.")
     space: DiskSpace | None = Field(None, description="Now and then, where it has changed.")
     running: list[TaskProgress] = Field(default_factory=list, max_length=TASKS_MAX)
     results: list[TaskResult] = Field(default_factory=list, max_length=RESULTS_MAX)
-    heard: str = Field(
+    heard: Annotated[str, WithoutNul] = Field(
         "", max_length=64, description="`told` of the last reply that arrived, from whichever replica."
     )
 

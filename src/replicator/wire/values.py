@@ -38,6 +38,23 @@ def checked_glob(text: str) -> str:
     return text
 
 
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("it may not hold the character U+0000, which not every database can keep")
+    return text
+
+
+WithoutNul = AfterValidator(_without_nul)
+"""Of text that has a meaning; names have rules of their own."""
+
+
+def text_for_people(text: object) -> object:
+    """`text`, with a sign in the place of each character that cannot be kept: surrogates and U+0000."""
+    if not isinstance(text, str):
+        return text
+    return text.encode(errors="replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
 BucketNameField = Annotated[str, _checked(BucketName)]
 NodeNameField = Annotated[str, _checked(NodeName)]
 ObjectIdField = Annotated[str, _checked(ObjectId)]

@@ -188,7 +188,15 @@ def test_a_server_that_is_not_there_is_unavailable(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://host", "postgresql+asyncpg://a:secret@b/c", "postgresql://a:b@c:secret/d"]
+    "url",
+    [
+        "postgresql://host",
+        "postgresql+asyncpg://a:secret@b/c",
+        "postgresql://a:b@c:secret/d",
+        "postgresql://a:secret@127.0.0.1/d?port=1&port=2",
+        "postgresql://a:secret@/d?host=one,two&port=1,2,3",
+        "postgresql://a:secret@/d?host=one&port=x",
+    ],
 )
 def test_a_url_of_postgres_that_cannot_work_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest, match="write postgresql://") as refused:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from replicator.control_plane.services import dead_letters
 from replicator.testing.control_plane import ControlPlaneUnderTest, FakeNode, control_plane_in
 
 pytestmark = pytest.mark.anyio
@@ -87,6 +88,26 @@ async def test_they_come_in_pages_the_newest_first(plane: ControlPlaneUnderTest)
     assert (await plane.http.get("/dead-letters", params={"cursor": "nonsense"})).status_code in {400, 422}
 
 
+async def test_those_of_jobs_that_go_on_are_passed_over_a_bounded_number_at_a_time(
+    plane: ControlPlaneUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "LOOKED_AT_ONCE", 2)
+    monkeypatch.setattr(dead_letters, "PAGES_LOOKED_AT", 2)
+    await plane.register("node1", "node2")
+    node = await plane.connect("node2")
+    await failed(plane, node, "old")
+    for name in "abcdef":
+        await failed(plane, node, name)
+    plane.clock.advance(1)
+    for job in range(2, 8):
+        await plane.ask(job, "retry")
+    first = await letters(plane)
+    assert (first["dead_letters"], first["next_cursor"] is not None) == ([], True)
+    second = await letters(plane, cursor=first["next_cursor"])
+    assert [letter["task_id"] for letter in second["dead_letters"]] == [1]
+    assert second["next_cursor"] is None
+
+
 async def test_a_task_that_ends_its_node_again_and_again_is_poison(fragile: ControlPlaneUnderTest) -> None:
     plane = fragile
     await plane.register("node1", "node2")
@@ -110,6 +131,43 @@ async def test_a_task_that_ends_its_node_again_and_again_is_poison(fragile: Cont
     assert retried.status == "running"
     await plane_node.poll(results=[plane_node.result(await plane_node.claim())])
     assert (await plane.job()).status == "succeeded"
+
+
+async def _silent(plane: ControlPlaneUnderTest, node: FakeNode) -> None:
+    """The node has a task in hand and is not heard of until its lease is over."""
+    await _take(plane, node)
+    plane.clock.advance(60)
+    await plane.settle()
+
+
+async def test_the_same_process_that_comes_back_was_not_lost(fragile: ControlPlaneUnderTest) -> None:
+    plane = fragile
+    await plane.register("node1", "node2")
+    await plane.migrate()
+    node = await plane.connect("node2", 1)
+    for _ in range(3 * LOSSES_MAX):
+        await _silent(plane, node)
+        await node.open()
+    assert (await plane.job()).status == "running"
+    await node.poll(results=[node.result(await _take(plane, node))])
+    assert (await plane.job()).status == "succeeded"
+
+
+async def test_a_process_that_fell_silent_is_lost_when_another_comes(fragile: ControlPlaneUnderTest) -> None:
+    plane = fragile
+    await plane.register("node1", "node2")
+    await plane.migrate()
+    for boot in range(1, LOSSES_MAX + 1):
+        assert (await plane.job()).status == "running"
+        await _silent(plane, await plane.connect("node2", boot))
+    node = await plane.connect("node2", LOSSES_MAX + 1)
+    plane.clock.advance(3600)
+    await plane.settle()
+    await node.open()
+    assert not (await node.poll()).tasks
+    job = await plane.job()
+    assert job.error is not None
+    assert (job.status, job.error.code) == ("failed", "poison")
 
 
 async def test_an_object_that_settles_shows_that_the_node_survives(fragile: ControlPlaneUnderTest) -> None:

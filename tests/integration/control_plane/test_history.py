@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from replicator.control_plane.domain.job import JobState
 from replicator.control_plane.domain.object_row import Outcome
 from replicator.control_plane.domain.task import TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.control_plane.ports import Unit
 from replicator.control_plane.scheduler import pruning
 from replicator.control_plane.scheduler.pruning import Keeping
@@ -20,7 +21,6 @@ from replicator.kernel.errors import Conflict
 from replicator.kernel.names import NodeName
 from replicator.testing.control_plane import ControlPlaneUnderTest, control_plane_in
 from replicator.testing.control_plane_values import PLANNED, job_in, row_of, task_in
-from replicator.wire.sessions import Transfer
 
 pytestmark = pytest.mark.anyio
 

@@ -56,6 +56,8 @@ async def test_alerts_are_about_metrics_that_exist(plane: ControlPlaneUnderTest)
     text = (await plane.http.get("/metrics")).text
     shown = set(re.findall(r"^# TYPE (replicator_\w+)", text, re.MULTILINE))
     for expression in re.findall(r"^ +expr: (.+)$", ALERTS, re.MULTILINE):
+        if expression.startswith("up{"):
+            continue  # Prometheus's own
         (name,) = set(SAMPLE.findall(expression))
         assert name.removesuffix("_bucket") in shown
         assert all(expression.count(a) == expression.count(b) for a, b in ("()", "{}", "[]"))
@@ -72,7 +74,8 @@ def test_the_alerts_that_are_named_are_those_that_there_are() -> None:
         re.MULTILINE,
     )
     assert len(rules) == ALERTS.count("alert:"), "every rule has the form that Prometheus reads"
-    named = [found for *_, alert in watched() for found in re.findall(r"`(Replicator\w+)`", alert)]
+    rows = [line for line in (OPERATIONS / "watch.md").read_text().splitlines() if line.startswith("|")]
+    named = [found for row in rows for found in re.findall(r"`(Replicator\w+)`", row)]
     assert sorted(named) == sorted(rules)
 
 
@@ -139,6 +142,39 @@ def test_a_postgres_database_is_dumped_and_restored(folder: str) -> None:
         }
         for line in (dump, restore, identity):
             run(line, folder, urls)
+
+
+def test_the_identity_of_a_database_that_is_used_is_not_changed_unless_that_is_insisted_on(
+    folder: str,
+) -> None:
+    missing = missing_for_postgres()
+    if missing is not None:
+        pytest.skip(missing)
+    with migrated_database() as live:
+        command = [
+            sys.executable,
+            "-m",
+            "replicator.control_plane.offline",
+            "new-identity",
+            "--database-url",
+            live,
+        ]
+        settings = {"REPLICATOR_CONTROL_PLANE_DATABASE_URL": live}
+        with control_plane_process(Path(folder), settings=settings) as plane:
+            ready = f"{plane.url}/replicas"
+            name = httpx.get(ready, trust_env=False, timeout=30).json()["answered_by"]
+            refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            assert (refused.returncode, name in refused.stderr) == (4, True), refused.stderr
+        forced = subprocess.run([*command, "--force"], capture_output=True, text=True, timeout=60)
+        assert forced.returncode == 0, forced.stderr
+
+
+def test_the_identity_of_a_file_that_is_used_is_not_changed(folder: str) -> None:
+    with control_plane_process(Path(folder)):
+        command = [sys.executable, "-m", "replicator.control_plane.offline", "new-identity"]
+        command += ["--data-dir", f"{folder}/control-plane", "--force"]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert refused.returncode == 4, refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ SORTED = {"tasks_in_hand", "tasks_live_by_job", "job_objects_of_task", "job_obje
         (lambda unit: unit.tasks.absences(), "tasks_ready"),
         (lambda unit: unit.tasks.ready_sources(N, limit=4), "tasks_ready_by_link"),
         (lambda unit: unit.tasks.ready_from(N, {N: 1, NodeName("m"): 2}), "tasks_ready_by_link"),
-        (lambda unit: unit.tasks.dead(before=None, limit=4), "tasks_failed"),
+        (lambda unit: unit.tasks.failed(before=None, limit=4), "tasks_failed"),
         (lambda unit: unit.jobs.to_start(now_ms=1, limit=4), "jobs_postponed"),
         (lambda unit: unit.jobs.next_start_ms(), "jobs_postponed"),
         (lambda unit: unit.jobs.overdue(now_ms=1, limit=4), "jobs_deadline"),
@@ -157,6 +157,17 @@ def test_a_file_has_one_process(tmp_path: Path) -> None:
     first.close()
     first.close()
     open_file(path, clock=ManualClock(), on_events=lambda _: None).close()
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_file_has_one_process_however_it_is_named(tmp_path: Path, link: Callable[[str, str], None]) -> None:
+    path, other = str(tmp_path / "one.sqlite"), str(tmp_path / "other.sqlite")
+    first = open_file(path, clock=ManualClock(), on_events=lambda _: None)
+    link(path, other)
+    with pytest.raises(Conflict, match="another control plane"):
+        open_file(other, clock=ManualClock(), on_events=lambda _: None)
+    first.close()
+    open_file(other, clock=ManualClock(), on_events=lambda _: None).close()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

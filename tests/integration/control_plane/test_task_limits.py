@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from replicator.control_plane.services import claiming
 from replicator.runtime.clock import SystemClock
 from replicator.testing.control_plane import ControlPlaneUnderTest, FakeNode, control_plane_in
 from replicator.wire.sessions import PollReply, TaskAssignment
@@ -235,3 +236,17 @@ async def test_whoever_waits_for_a_source_hears_when_its_maintenance_ends(
             await asyncio.sleep(0.001)
         await patch(on_real_time, "/nodes/node1", maintenance=False)
         assert ids((await polling).tasks) == ["a"]
+
+
+async def test_limits_of_links_hold_however_many_links_are_limited(
+    plane: ControlPlaneUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claiming, "LIMITED_MAX", 1)
+    await plane.register("node0", "node1", "node2")
+    node = await plane.connect("node2")
+    for source in ("node0", "node1"):
+        limit = await plane.http.put(f"/links/{source}/node2", json={"tasks_max": 1})
+        limit.raise_for_status()
+    for name in "ab":
+        await plane.migrate(name)
+    assert len((await node.poll()).tasks) == 1

@@ -18,10 +18,10 @@ from replicator.control_plane.domain.job import Job
 from replicator.control_plane.domain.lease import Lease
 from replicator.control_plane.domain.object_row import Outcome
 from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.testing.clock import FrozenClock
 from replicator.testing.control_plane import ManualClock
 from replicator.testing.control_plane_values import DST, SRC, job_in, row_of, task_in
-from replicator.wire.sessions import Transfer
 
 LEASE = Lease(session_id="session", boot_id="boot", expires_at_ms=1000)
 

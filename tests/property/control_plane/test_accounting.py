@@ -11,12 +11,13 @@ from replicator.control_plane.domain import accounting, settlement
 from replicator.control_plane.domain import task as tasks
 from replicator.control_plane.domain.object_row import ObjectRow, Outcome
 from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.testing.control_plane_values import LEASE, row_of, task_in
-from replicator.wire.sessions import BYTES_MAX, ErrorInfo, ObjectResult, Transfer
+from replicator.wire.sessions import BYTES_MAX, ErrorInfo, ObjectResult
 
 AMOUNTS = st.integers(0, 50) | st.integers(0, BYTES_MAX // 8)
 SMALL = st.integers(0, 50)
-ANY_TRANSFER = st.builds(Transfer, **dict.fromkeys(Transfer.model_fields, AMOUNTS))
+ANY_TRANSFER = st.builds(Transfer, **dict.fromkeys(Transfer._fields, AMOUNTS))
 TRANSIENT = ErrorInfo(error_class="transient", code="corrupt", message="it broke")
 PERMANENT = ErrorInfo(error_class="permanent", code="not-found", message="it is gone")
 ERRORS = st.sampled_from([TRANSIENT, PERMANENT])

@@ -13,6 +13,7 @@ import pytest
 
 from replicator.control_plane.domain.job import LIVE, JobState
 from replicator.control_plane.domain.task import TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.control_plane.ports import Database, Unit
 from replicator.control_plane.services import history
 from replicator.control_plane.services.jobs import Jobs
@@ -21,7 +22,6 @@ from replicator.testing.control_plane import ManualClock, control_plane_in
 from replicator.testing.control_plane_values import PLANNED, job_in, task_in
 from replicator.testing.memory_database import MemoryDatabase
 from replicator.wire.jobs import JobStatus
-from replicator.wire.sessions import Transfer
 
 pytestmark = pytest.mark.anyio
 

@@ -198,6 +198,7 @@ def test_a_dry_run_shows_exact_bytes_and_apart_from_them_estimates() -> None:
     for figure in ("12", "400", "261,436,829", "8,412,345", "253,024,484"):
         assert figure in exact
     assert "6.0 MB" not in exact
+    assert exact.index("unchanged") < exact.index("Of the objects to transfer") < exact.index("261,436,829")
     assert "6.0 MB" in estimates
     assert "1.5 s, at the measured 30.0 MB/s" in estimates
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import BaseModel
 
-from replicator.cli.output import Column, pages, print_listing, print_rows
+from replicator.cli.output import pages, print_listing, print_rows
+from replicator.cli.tables import Column
 
 
 class Item(BaseModel):

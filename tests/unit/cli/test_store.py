@@ -149,7 +149,7 @@ def test_a_scrub_is_told_in_a_sentence() -> None:
         last_completed_at=moment,
         last_damaged=0,
     )
-    ended = moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    ended = moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     assert scrub_text(view) == (
         "the scrub that was asked for has read 1.0 kB of 5.0 kB in round 5 and found 1 damaged record; "
         f"the last round ended {ended} and found no damage"

@@ -24,11 +24,12 @@ SHORT = Deadlines(connect_s=0.2, answer_s=0.2, stall_s=0.2)
 def ask(
     answer: httpx.Response | Callable[[httpx.Request], httpx.Response],
     call: Callable[[ControlPlaneClient], Any] = lambda client: client.job(1),
+    deadlines: Deadlines | None = None,
 ) -> Any:
     transport = httpx.MockTransport(answer if callable(answer) else lambda _: answer)
 
     async def run() -> Any:
-        async with ControlPlaneClient(URL, transport=transport) as client:
+        async with ControlPlaneClient(URL, transport=transport, deadlines=deadlines) as client:
             return await call(client)
 
     return asyncio.run(run())
@@ -58,6 +59,15 @@ def test_an_error_page_that_is_no_problem_keeps_its_status_and_its_text() -> Non
         errors.Unavailable, match=r"http://control\.example:8000 answered 503 .*: down for lunch"
     ):
         ask(httpx.Response(503, text="down for lunch"))
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_the_page_of_a_proxy_is_told_as_such_and_without_its_markup(status: int) -> None:
+    page = "<html><body><h1>503 Service Unavailable</h1>\nNo server is available.\n</body></html>"
+    with pytest.raises(errors.ReplicatorError, match=rf"something between.* answered {status} ") as raised:
+        ask(httpx.Response(status, text=page, headers={"Content-Type": "text/html"}))
+    assert "<" not in raised.value.message
+    assert "\n" not in raised.value.message
 
 
 @pytest.mark.parametrize(
@@ -224,6 +234,19 @@ def test_a_submission_whose_answer_was_lost_is_sent_again_under_the_same_key() -
         ask(answer, lambda client: client.migrate(MigrateRequest.model_validate(JOB)))
     assert len(keys) > 1
     assert len(set(keys)) == 1
+
+
+def test_a_server_that_is_slow_to_refuse_is_not_asked_again_and_again() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(503)
+
+    deadlines = Deadlines(retries_s=(0.0, 0.0, 0.0), tries_s=-1.0)
+    with pytest.raises(errors.Unavailable):
+        ask(answer, deadlines=deadlines)
+    assert asked == ["/jobs/1"]
 
 
 def test_what_may_not_be_done_twice_is_asked_once() -> None:

@@ -19,9 +19,10 @@ from replicator.control_plane.domain.limits import LinkLimit, NodeLimits
 from replicator.control_plane.domain.planning import Planning
 from replicator.control_plane.domain.policy import RetryPolicy
 from replicator.control_plane.domain.task import TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.kernel.names import NodeName
 from replicator.testing.control_plane_values import DST, SRC, job_in, task_in
-from replicator.wire.sessions import ErrorInfo, Transfer
+from replicator.wire.sessions import ErrorInfo
 
 POLICY = RetryPolicy(
     attempts_max=8,

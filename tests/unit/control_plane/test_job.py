@@ -12,9 +12,10 @@ from replicator.control_plane.domain.planning import Planning
 from replicator.control_plane.domain.spec import JobKind
 from replicator.control_plane.domain.steps import Step, next_step
 from replicator.control_plane.domain.task import Task, TaskKind, TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.kernel.errors import Conflict
 from replicator.testing.control_plane_values import SPEC, job_in, row_of, task_in
-from replicator.wire.sessions import ErrorInfo, Plan, SurveyResult, Transfer
+from replicator.wire.sessions import ErrorInfo, Plan, SurveyResult
 
 S = JobState
 ERROR = ErrorInfo(error_class="transient", code="corrupt", message="it broke")

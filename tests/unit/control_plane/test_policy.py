@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.control_plane.domain.policy import RetryPolicy, after_failure, after_loss
+from replicator.control_plane.domain.policy import RetryPolicy, after_failure, after_loss, before_claim
 from replicator.control_plane.domain.task import TaskKind, TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.testing.control_plane_values import DST, SRC, task_in
-from replicator.wire.sessions import ErrorClass, ErrorInfo, Transfer
+from replicator.wire.sessions import ErrorClass, ErrorInfo
 
 POLICY = RetryPolicy(
     attempts_max=3,
@@ -106,6 +107,29 @@ def test_a_survey_that_got_on_since_it_was_lost_counts_anew() -> None:
     got_on = task_in(TaskState.LEASED, kind=TaskKind.SURVEY, losses=4, transfer=Transfer(bytes_wire=1))
     after = after_loss(got_on, error=LOST, at_once=True, ended=True, policy=POLICY, now_ms=7)
     assert (after.state, after.losses) == (TaskState.READY, 1)
+
+
+def test_a_pull_whose_bytes_arrived_since_it_was_lost_counts_anew() -> None:
+    got_on = task_in(TaskState.LEASED, losses=4, transfer=Transfer(bytes_transferred=1))
+    after = after_loss(got_on, error=LOST, at_once=True, ended=True, policy=POLICY, now_ms=7)
+    assert (after.state, after.losses) == (TaskState.READY, 1)
+
+
+def test_a_process_that_fell_silent_is_lost_once_another_comes_for_its_task() -> None:
+    ready = task_in(TaskState.READY, losses=2, lapsed_boot_id="first-boot")
+    same = before_claim(ready, boot_id="first-boot", policy=POLICY, now_ms=7)
+    other = before_claim(ready, boot_id="other-boot", policy=POLICY, now_ms=7)
+    assert (same.losses, other.losses, other.lapsed_boot_id) == (2, 3, None)
+    assert before_claim(other, boot_id="third-boot", policy=POLICY, now_ms=7) is other
+    last = before_claim(
+        task_in(TaskState.READY, losses=4, lapsed_boot_id="first-boot"),
+        boot_id="other-boot",
+        policy=POLICY,
+        now_ms=7,
+    )
+    assert last.state is TaskState.FAILED
+    assert last.error is not None
+    assert last.error.code == "poison"
 
 
 def test_a_cancelled_task_that_is_lost_is_not_poison() -> None:

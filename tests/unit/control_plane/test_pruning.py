@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from replicator.control_plane.domain.job import JobState
-from replicator.control_plane.scheduler import pruning
+from replicator.control_plane.scheduler import loop, pruning
+from replicator.control_plane.scheduler.loop import Rest
 from replicator.control_plane.scheduler.pruning import Keeping
 from replicator.testing.control_plane_values import job_in
 from replicator.testing.memory_database import MemoryUnit
@@ -50,9 +55,37 @@ def test_what_is_due_for_longest_goes_first_and_nothing_waits_for_ever() -> None
     assert pruning.next_ms(unit, keeping) == 90
 
 
+def test_what_an_earlier_release_kept_has_its_time_from_the_upgrade_on() -> None:
+    upgraded = tables()
+    early, late = MemoryUnit(upgraded, now_ms=1009), MemoryUnit(upgraded, now_ms=1100)
+    early.upkeep.from_ms = late.upkeep.from_ms = 1000
+    assert pruning.next_ms(early, KEEPING) == 1010
+    pruning.step(early, KEEPING)
+    assert early.noted == []
+    for _ in range(3):
+        pruning.step(late, KEEPING)
+    assert (late.history.get(1), late.history.get(2)) == (None, None)
+
+
 def test_history_that_is_kept_for_ever_stays() -> None:
     unit = MemoryUnit(tables(), now_ms=10**15)
     for _ in range(3):
         pruning.step(unit, Keeping(after_ms=10, keep_ms=None))
         pruning.prune_history(unit, Keeping(after_ms=10, keep_ms=None))
     assert [unit.history.get(1) is None, unit.history.get(2) is None] == [False, False]
+
+
+def test_pruning_leaves_others_at_least_as_much_time_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([10.0, 13.0, 20.0, 21.0])
+    monkeypatch.setattr(loop, "monotonic", lambda: next(moments))
+    rests = iter([Rest(topic="more", seconds=0), Rest(topic="done", seconds=7)])
+
+    async def step() -> Rest:
+        return next(rests)
+
+    rested = loop.unhurried(step)
+
+    async def twice() -> list[Rest]:
+        return [await rested(), await rested()]
+
+    assert [rest.seconds for rest in asyncio.run(twice())] == [3, 7]

@@ -10,8 +10,9 @@ from replicator.control_plane.domain import settlement
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
 from replicator.control_plane.domain.settlement import UNSAID, Settlement
 from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.testing.control_plane_values import row_of, task_in
-from replicator.wire.sessions import ErrorInfo, ObjectResult, Transfer
+from replicator.wire.sessions import ErrorInfo, ObjectResult
 
 TRANSIENT = ErrorInfo(error_class="transient", code="unavailable", message="later")
 PERMANENT = ErrorInfo(error_class="permanent", code="not-found", message="never")

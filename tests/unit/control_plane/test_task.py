@@ -7,9 +7,10 @@ import pytest
 from replicator.control_plane.domain import task as tasks
 from replicator.control_plane.domain.lease import Lease
 from replicator.control_plane.domain.task import TERMINAL, TRANSITIONS, Task, TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.kernel.errors import Conflict
 from replicator.testing.control_plane_values import DST, LEASE, SRC, task_in
-from replicator.wire.sessions import ErrorInfo, Transfer
+from replicator.wire.sessions import ErrorInfo
 
 S = TaskState
 ERROR = ErrorInfo(error_class="transient", code="corrupt", message="it broke")

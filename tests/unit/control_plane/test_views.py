@@ -8,10 +8,10 @@ from replicator.control_plane.domain.finding import Scene
 from replicator.control_plane.domain.job import JobState
 from replicator.control_plane.domain.node import Node
 from replicator.control_plane.domain.task import Task, TaskKind, TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.control_plane.services.views import job_view
 from replicator.kernel.names import NodeName
 from replicator.testing.control_plane_values import DST, SRC, job_in, task_in
-from replicator.wire.sessions import Transfer
 
 NODE = nodes.register(None, name=DST, base_url="http://b", now_ms=0)
 CONNECTED = nodes.connect(NODE, name=DST, session_id="s", base_url="http://b", now_ms=0)

@@ -32,8 +32,9 @@ def jobs(
 ) -> None:
     """List jobs, newest first.
 
-    In a pipe, separated by tabs: id, status, source, destination, objects in words,
-    bytes logical, bytes sent, bytes there already, time created, error code, kind.
+    In a pipe, separated by tabs: id, status, source, destination, objects in
+    words, bytes logical, bytes sent, bytes there already, time created, error
+    code, kind.
 
     [bold]Examples[/bold]
     replicator jobs --limit 10
@@ -88,8 +89,9 @@ def job(
     With --wait the exit code tells how it ended.
     With --cancel as well, cancelled is the end asked for.
 
-    In a pipe, --objects gives, separated by tabs: row, outcome, bucket, object id, version, size,
-    bytes sent, bytes there already, bytes saved, attempts, error code.
+    In a pipe, --objects gives, separated by tabs: row, outcome, bucket, object
+    id, version, size, bytes sent, bytes there already, bytes saved, attempts,
+    error code.
 
     [bold]Examples[/bold]
     replicator job 7
@@ -139,10 +141,12 @@ def dead_letters(
 ) -> None:
     """List tasks that have failed for good, newest first, each with its reason.
 
-    `replicator job ID --retry` tries those of a job again, which takes them off this list.
+    `replicator job ID --retry` tries those of a job again, which takes them off
+    this list.
 
-    In a pipe, separated by tabs: task, job, kind, source, destination, objects failed, attempts,
-    attempts lost with their node, time of the failure, error code, reason.
+    In a pipe, separated by tabs: task, job, kind, source, destination, objects
+    failed, attempts, attempts lost with their node, time of the failure, error
+    code, reason.
 
     [bold]Examples[/bold]
     replicator dead-letters

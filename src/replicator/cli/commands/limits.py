@@ -22,8 +22,8 @@ def limits(
 ) -> None:
     """List the limits of nodes and links, or change one. Rates hold for what is under way too.
 
-    In a pipe, separated by tabs: ingress, egress, tasks, serves or link; source; destination; bytes a second;
-    tasks at a time.
+    In a pipe, separated by tabs: ingress, egress, tasks, serves or link;
+    source; destination; bytes a second; tasks at a time.
 
     [bold]Examples[/bold]
     replicator limits

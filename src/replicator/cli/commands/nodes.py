@@ -37,8 +37,9 @@ def nodes(
 ) -> None:
     """List the nodes that the control plane knows, register, change or remove one.
 
-    In a pipe, separated by tabs: name, URL, status, time last seen, problem, zone,
-    whether in maintenance, bytes free, bytes in all, tasks in hand, labels.
+    In a pipe, separated by tabs: name, URL, status, time last seen, problem,
+    zone, whether in maintenance, bytes free, bytes in all, tasks in hand,
+    labels.
 
     [bold]Examples[/bold]
     replicator nodes
@@ -113,7 +114,8 @@ def maintenance(
 ) -> None:
     """Give a node no new work, and none that reads from it; or give it work again.
 
-    What it has in hand goes on: it is idle when `replicator nodes` shows no tasks in hand.
+    What it has in hand goes on: it is idle when `replicator nodes` shows no
+    tasks in hand.
 
     [bold]Examples[/bold]
     replicator nodes maintenance node1 on
@@ -133,7 +135,8 @@ def rm(
 ) -> None:
     """Forget a node; its objects stay on it. Refused while live jobs use it.
 
-    Put it in maintenance first, and wait for the jobs that use it or cancel them.
+    Put it in maintenance first, and wait for the jobs that use it or cancel
+    them.
 
     [bold]Examples[/bold]
     replicator nodes rm node1

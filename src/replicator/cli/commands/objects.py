@@ -61,7 +61,7 @@ def put(
 
 def get(
     node: Node,
-    object_id: Annotated[str, typer.Argument(metavar="OBJECT_ID")],
+    object_id: Annotated[str, typer.Argument(metavar="OBJECT_ID", help="The object, by its id.")],
     file: Annotated[
         str | None,
         typer.Argument(
@@ -106,7 +106,8 @@ def ls(
 ) -> None:
     """List the objects of a bucket in order of their ids.
 
-    In a pipe, separated by tabs: id, size in bytes, time, entity tag; of a group, its prefix alone.
+    In a pipe, separated by tabs: id, size in bytes, time, entity tag; of a
+    group, its prefix alone.
 
     [bold]Examples[/bold]
     replicator ls node1
@@ -122,7 +123,9 @@ def ls(
 
 def rm(
     node: Node,
-    object_ids: Annotated[list[str], typer.Argument(metavar="OBJECT_ID...")],
+    object_ids: Annotated[
+        list[str], typer.Argument(metavar="OBJECT_ID...", help="The objects, by their ids.")
+    ],
     version: Annotated[
         str | None,
         typer.Option("--version", metavar="VERSION", help="Remove this version or delete marker for good."),

@@ -55,7 +55,9 @@ IdempotencyKey = Annotated[
 def migrate(
     source: Source,
     destination: Destination,
-    object_ids: Annotated[list[str] | None, typer.Argument(metavar="[OBJECT_ID]...")] = None,
+    object_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[OBJECT_ID]...", help="These objects, by their ids.")
+    ] = None,
     prefix: Prefix = None,
     bucket: Annotated[
         str | None,
@@ -224,7 +226,8 @@ def verify(
 ) -> None:
     """Prove that two nodes agree on a prefix or a bucket: by Merkle roots over keys, versions and contents.
 
-    Prints both roots and what differs. The exit code is 0 only where they agree, 6 where they do not.
+    Prints both roots and what differs. The exit code is 0 only where they
+    agree, 6 where they do not.
 
     [bold]Examples[/bold]
     replicator verify node1 node2 --prefix photos/

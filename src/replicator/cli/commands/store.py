@@ -72,7 +72,8 @@ def gc(
 ) -> None:
     """Collect garbage: drop what no version has referred to for the time of grace.
 
-    The node does this by itself now and then. Its space comes back by compaction.
+    The node does this by itself now and then. Its space comes back by
+    compaction.
 
     [bold]Examples[/bold]
     replicator store gc node1 --dry-run
@@ -158,7 +159,8 @@ def backup(
 ) -> None:
     """Make a copy of the store as of now, below the backup folder of the node's settings.
 
-    Never start a node on it: replicator store restore makes a data folder from it.
+    Never start a node on it: replicator store restore makes a data folder from
+    it.
 
     [bold]Examples[/bold]
     replicator store backup node1 2026-01-02

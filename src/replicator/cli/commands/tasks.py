@@ -22,8 +22,8 @@ def tasks(
 ) -> None:
     """List the tasks of a job, in the order they were made.
 
-    In a pipe, separated by tabs: id, status, kind, source, destination, objects left, objects failed,
-    attempts, bytes sent, error code, what it waits for.
+    In a pipe, separated by tabs: id, status, kind, source, destination, objects
+    left, objects failed, attempts, bytes sent, error code, what it waits for.
 
     [bold]Examples[/bold]
     replicator tasks 5

@@ -34,8 +34,8 @@ def versions(
 ) -> None:
     """List the versions and delete markers of an object, or of all in a bucket, newest first.
 
-    In a pipe, separated by tabs: version, kind, size in bytes, time, entity tag; the id first
-    where it is all of a bucket.
+    In a pipe, separated by tabs: version, kind, size in bytes, time, entity
+    tag; the id first where it is all of a bucket.
 
     [bold]Examples[/bold]
     replicator versions node1 notes.txt
@@ -65,7 +65,8 @@ def cp(
 ) -> None:
     """Copy an object on its node, or restore an older version of it: at once, whatever its size.
 
-    A version is restored by copying it to its own object: it becomes the latest again.
+    A version is restored by copying it to its own object: it becomes the latest
+    again.
 
     [bold]Examples[/bold]
     replicator cp node1 notes.txt notes-copy.txt

@@ -18,5 +18,8 @@ async def page(
     services: Given, cursor: Cursor = None, limit: Annotated[int | None, Query(ge=1)] = None
 ) -> DeadLetterPage:
     """Of jobs that ended `partial` or `failed`, newest task first, each with its reason. `POST /jobs/{id}/retry` tries
-    them again, and takes them off this list; they also leave it when their job goes to history."""
+    them again, and takes them off this list; they also leave it when their job goes to history.
+
+    A page may hold fewer, or none, with a `next_cursor` still: then many were passed over.
+    """
     return await services.dead_letters.page(cursor=cursor, limit=services.paging.limit(limit))

@@ -44,36 +44,44 @@ _SUBMITTED: dict[int | str, dict[str, Any]] = {
 
 
 @router.post(
-    "/migrate", status_code=201, summary="Bring objects from one node to another", responses=_SUBMITTED
+    "/migrate",
+    status_code=201,
+    summary="Bring objects from one node to another",
+    responses=_SUBMITTED,
+    response_model=JobView,
 )
 async def migrate(
-    request: MigrateRequest, response: Response, services: Given, idempotency_key: IdempotencyKey = None
-) -> JobView:
+    request: MigrateRequest, services: Given, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Name what is meant: `object_id`, `object_ids`, `prefix`, a whole `bucket`, or `all`.
 
     Both nodes must be registered but need not be connected: the job waits for them, and says so.
     """
-    return _created(await services.jobs.migrate(request, idempotency_key=idempotency_key), response)
+    return _created(await services.jobs.migrate(request, idempotency_key=idempotency_key))
 
 
 @router.post(
-    "/mirror", status_code=201, summary="Make a prefix on one node equal to another's", responses=_SUBMITTED
+    "/mirror",
+    status_code=201,
+    summary="Make a prefix on one node equal to another's",
+    responses=_SUBMITTED,
+    response_model=JobView,
 )
-async def mirror(
-    request: MirrorRequest, response: Response, services: Given, idempotency_key: IdempotencyKey = None
-) -> JobView:
+async def mirror(request: MirrorRequest, services: Given, idempotency_key: IdempotencyKey = None) -> Response:
     """Deletes only where `delete` says so, and nothing at all where `max_deletes` would be exceeded."""
-    return _created(await services.jobs.mirror(request, idempotency_key=idempotency_key), response)
+    return _created(await services.jobs.mirror(request, idempotency_key=idempotency_key))
 
 
 @router.post(
-    "/verify", status_code=201, summary="Prove that two nodes agree on a prefix", responses=_SUBMITTED
+    "/verify",
+    status_code=201,
+    summary="Prove that two nodes agree on a prefix",
+    responses=_SUBMITTED,
+    response_model=JobView,
 )
-async def verify(
-    request: VerifyRequest, response: Response, services: Given, idempotency_key: IdempotencyKey = None
-) -> JobView:
+async def verify(request: VerifyRequest, services: Given, idempotency_key: IdempotencyKey = None) -> Response:
     """Succeeds only where both sides have the same Merkle root; `verdict` has both, the objects what differs."""
-    return _created(await services.jobs.verify(request, idempotency_key=idempotency_key), response)
+    return _created(await services.jobs.verify(request, idempotency_key=idempotency_key))
 
 
 @router.get("", summary="List jobs, newest first")
@@ -132,7 +140,11 @@ async def cancel(job_id: JobId, services: Given) -> JobView:
     return await services.jobs.cancel(job_id)
 
 
-def _created(submitted: Submitted, response: Response) -> JobView:
-    response.headers["Location"] = f"/jobs/{submitted.job.id}"
-    response.status_code = 201 if submitted.created else 200
-    return submitted.job
+def _created(submitted: Submitted) -> Response:
+    """The job as it is, for it has been checked when it was made, and checking it again costs as much as making it."""
+    return Response(
+        submitted.job.model_dump_json(by_alias=True),
+        status_code=201 if submitted.created else 200,
+        headers={"Location": f"/jobs/{submitted.job.id}"},
+        media_type="application/json",
+    )

@@ -12,7 +12,7 @@ from replicator.control_plane.api.services import Given
 from replicator.control_plane.services.registry import Wanted, label_of
 from replicator.kernel.names import NodeName
 from replicator.wire.nodes import ChangeNode, NodePage, NodeStatus, NodeView, RegisterNode
-from replicator.wire.values import NodeNameField
+from replicator.wire.values import NodeNameField, Zone
 
 Name = Annotated[NodeNameField, Path(description="What the node is called.", examples=["node1"])]
 
@@ -37,7 +37,7 @@ async def page(
     services: Given,
     cursor: Cursor = None,
     limit: Annotated[int | None, Query(ge=1)] = None,
-    zone: Annotated[str | None, Query(description="Only nodes that stand there.", max_length=63)] = None,
+    zone: Annotated[Zone | None, Query(description="Only nodes that stand there.")] = None,
     label: Annotated[
         list[Label] | None, Query(description="Only nodes with this label, as `key=value`.", max_length=8)
     ] = None,

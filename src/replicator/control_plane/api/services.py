@@ -41,8 +41,9 @@ class Services:
     paging: Paging
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """The services of the application that answers `request`."""
+    # Asynchronous, for FastAPI asks functions that are not in a thread.
     services = request.app.state.services
     assert isinstance(services, Services)
     return services

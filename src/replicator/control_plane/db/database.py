@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -38,7 +39,8 @@ _MIGRATION_LOCK_MS = 10_000
 class SqlDatabase:
     """`Database` through a door. `close` when nothing uses it any more.
 
-    `on_events` is called on the event loop with the events of each unit that has become durable. `writer` names
+    `on_events` is called on the event loop with the events of each unit that has become durable, whether its caller
+    still waits or not, and before that hears. `writer` names
     this process among those that share the database, or is None where none can.
     """
 
@@ -54,32 +56,38 @@ class SqlDatabase:
         self._on_events = on_events
         self._let_go = let_go
         self._closed = False
+        self._failure: StoreFailed | None = None
         self.writer = writer
 
     async def transact(self, work: Callable[[Unit], Answer]) -> Answer:
         """See `ports.Database`."""
 
-        def run(transaction: Transaction) -> tuple[Answer, list[Event]]:
+        def run(transaction: Transaction) -> Answer:
             unit = _unit_of(transaction)
             answer = work(unit)
-            unit.flush()
+            unit.leave()
             transaction.topics.update(topic for event in unit.noted for topic in event.wakes)
-            return answer, unit.noted
+            transaction.then.append(partial(self._on_events, unit.noted))
+            return answer
 
-        answer, events = await self._door.transact(run)
-        self._on_events(events)
-        return answer
+        with self._watching():
+            return await self._door.transact(run)
 
     async def read(self, work: Callable[[Unit], Answer]) -> Answer:
         """See `ports.Database`."""
-        return await self._door.read(lambda transaction: work(_unit_of(transaction)))
+        with self._watching():
+            return await self._door.read(lambda transaction: work(_unit_of(transaction)))
 
     async def check(self) -> str:
         """See `ports.Database`."""
-        revision = await self._door.read(lambda transaction: revision_of(transaction.connection))
-        if revision != newest_revision():
-            raise Unavailable(f"the database's schema is {revision}, this release needs {newest_revision()}")
-        return revision
+        with self._watching():
+            revision = await self._door.look(lambda transaction: revision_of(transaction.connection))
+            if revision != newest_revision():
+                raise Unavailable(
+                    f"the database's schema is {revision}, this release needs {newest_revision()}"
+                )
+            await self._door.check_writes()
+            return revision
 
     async def follow_wakes(self, on_wakes: Callable[[Sequence[str]], None]) -> None:
         """Tell `on_wakes` the topics that other processes wake, as they do, until cancelled.
@@ -88,19 +96,22 @@ class SqlDatabase:
         where no other process can have the database.
 
         Raises:
-            StoreFailed: another release has migrated the database.
+            StoreFailed: this process must end, as anyone has found who used the database: another release has
+                migrated it, or it is another one now.
         """
         last: int | None = None
         while self.writer is not None:
-            try:
-                last, topics = await self._door.read(partial(_woken, last, self.writer))
+            if self._failure is not None:
+                raise self._failure
+            with suppress(Unavailable):
+                last, topics = await self._door.look(partial(_woken, last, self.writer))
                 if topics:
                     on_wakes(topics)
-            except StoreFailed:
-                raise
-            except Unavailable:
-                pass
             await asyncio.sleep(WAKES_LOOK_S)
+
+    def hurry(self) -> None:
+        """The process is about to end: what waits for a server that is away waits a few seconds at most."""
+        self._door.hurry()
 
     def close(self) -> None:
         """Finish what was accepted and let go of the database. Closing again does nothing."""
@@ -108,6 +119,15 @@ class SqlDatabase:
             self._closed = True
             self._door.close()
             self._let_go()
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Remembers why the process must end, for `follow_wakes` to end it: who has found out may be any request."""
+        try:
+            yield
+        except StoreFailed as error:
+            self._failure = self._failure or error
+            raise
 
 
 def open_database(
@@ -144,6 +164,8 @@ def open_file(
     measures: Measures | None = None,
 ) -> SqlDatabase:
     """The database in the SQLite file at `path`, which this process alone may use; see `open_database`."""
+    # However it is named: a file that goes by two names would have two locks, and two logs of what is not in it yet.
+    path = os.path.realpath(path)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         lock = ProcessLock(path + ".lock", guarded=path)
@@ -185,7 +207,12 @@ def _woken(last: int | None, writer: str, transaction: Transaction) -> tuple[int
 
 
 def _unit_of(transaction: Transaction) -> SqlUnit:
-    return SqlUnit(transaction.connection, now_ms=transaction.now_ms, control_plane=transaction.control_plane)
+    return SqlUnit(
+        transaction.connection,
+        now_ms=transaction.now_ms,
+        control_plane=transaction.control_plane,
+        shared=transaction.shared,
+    )
 
 
 def _open_sqlite(path: str, clock: Clock, measures: Measures | None) -> sqlite.SqliteDoor:

@@ -6,15 +6,19 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
-from replicator.kernel.errors import ReplicatorError, Unavailable
+from replicator.control_plane.db.shared_writes import OTHERS, Shared
+from replicator.kernel.errors import InvalidRequest, ReplicatorError, Unavailable
+from replicator.runtime.logging import get_logger
 
 Answer = TypeVar("Answer")
 
@@ -22,6 +26,7 @@ UNITS_WAITING_MAX = 4096
 UNITS_PER_COMMIT_MAX = 256
 READERS = 4
 READS_WAITING_MAX = 1024
+_NO_ANSWER = "the control plane's database does not answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +34,17 @@ class Transaction:
     """What a unit of work has: a connection in its transaction, and what came with it.
 
     `now_ms` is database time and `control_plane` the database's identity, where the door has read them; `topics`
-    takes the topics that the unit wants woken once it is durable.
+    takes the topics that the unit wants woken once it is durable. `shared` is what the units of this transaction
+    share, and None where there is one unit alone.
     """
 
     connection: sa.Connection
     now_ms: int | None = None
     control_plane: str | None = None
+    shared: Shared | None = None
     topics: set[str] = field(default_factory=set)
+    then: list[Callable[[], None]] = field(default_factory=list)
+    """What is to be called once the unit is durable, on the event loop of its caller, whether that still waits or not."""
 
 
 Work = Callable[[Transaction], Answer]
@@ -66,6 +75,22 @@ class Door(Protocol):
         """What `work` returns from a consistent view."""
         ...
 
+    async def look(self, work: Work[Answer]) -> Answer:
+        """The same as `read`, on a thread and a connection that no other read holds up: for short work."""
+        ...
+
+    async def check_writes(self) -> None:
+        """Return if units that write can be durable now, as far as is known.
+
+        Raises:
+            Unavailable: they cannot.
+        """
+        ...
+
+    def hurry(self) -> None:
+        """The process is about to end: what waits for a server that is away waits a few seconds at most."""
+        ...
+
     def close(self) -> None:
         """Finish what was accepted, then let go. Blocks until then."""
         ...
@@ -77,6 +102,7 @@ class Waiting:
 
     work: Work[Any]
     answer: Future[Any]
+    loop: asyncio.AbstractEventLoop
     accepted_s: float = field(default_factory=time.monotonic)
 
 
@@ -84,16 +110,48 @@ class Waiting:
 class Done:
     """A unit that was run, whose caller is told once that is durable."""
 
-    answer: Future[Any]
+    unit: Waiting
     value: Any = None
     error: Exception | None = None
+    then: Sequence[Callable[[], None]] = ()
 
     def tell(self) -> None:
-        """Answer the caller."""
+        """Call what is to be called, and answer the caller."""
+        self.tell_others()
         if self.error is None:
-            self.answer.set_result(self.value)
+            self.unit.answer.set_result(self.value)
         else:
-            self.answer.set_exception(self.error)
+            self.unit.answer.set_exception(self.error)
+
+    def tell_others(self) -> None:
+        """Call what is to be called; nobody hears of an error there but the log."""
+        try:
+            for call in self.then:
+                call()
+        except Exception:  # noqa: BLE001 - the unit is durable, and others wait for their answers
+            get_logger().exception("database.untold")
+
+
+def tell_all(done: Sequence[Done]) -> None:
+    """Answer the callers of `done`, each event loop woken once."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[Done]] = defaultdict(list)
+    for each in done:
+        by_loop[each.unit.loop].append(each)
+    for loop, part in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(_tell, part)
+
+
+def tell_others(done: Sequence[Done]) -> None:
+    """The same where the callers were told otherwise before it was known that these units are durable."""
+    for each in done:
+        with suppress(RuntimeError):
+            each.unit.loop.call_soon_threadsafe(each.tell_others)
+
+
+def _tell(done: Sequence[Done]) -> None:
+    for each in done:
+        each.tell()
 
 
 class Writing:
@@ -121,10 +179,10 @@ class Writing:
         if self._closed:
             raise Unavailable("the control plane is shutting down")
         try:
-            self._waiting.put_nowait(Waiting(work, answer))
+            self._waiting.put_nowait(Waiting(work, answer, asyncio.get_running_loop()))
         except queue.Full as error:
             raise Unavailable("the control plane has too much to do; try again later") from error
-        return await _answered(answer, within_s)
+        return await _answered(answer, within_s, f"{_NO_ANSWER}; what was asked may still take effect")
 
     def close(self) -> None:
         """Finish what was accepted. Blocks until then."""
@@ -157,10 +215,10 @@ class Writing:
 class Reading:
     """A few threads that read."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = READERS) -> None:
         self._waiting = 0
         self._closed = False
-        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database-reader")
 
     async def run(self, read: Callable[[], Answer], *, within_s: float | None = None) -> Answer:
         """What `read` returns.
@@ -172,7 +230,7 @@ class Reading:
             raise Unavailable("the control plane has too much to do; try again later")
         self._waiting += 1
         try:
-            return await _answered(self._threads.submit(read), within_s)
+            return await _answered(self._threads.submit(read), within_s, _NO_ANSWER)
         finally:
             self._waiting -= 1
 
@@ -191,14 +249,41 @@ class Reading:
         self._threads.shutdown(cancel_futures=True)
 
 
+WRITTEN = "replicator-written"
+"""Key of `Connection.info`: whether the unit that runs has sent a statement that writes; the door sets it to False."""
+
+
+def watch_for_writes(engine: sa.Engine, on_first: Callable[[sa.Connection], None] = lambda _: None) -> None:
+    """Keeps `WRITTEN` for the connections of `engine`; `on_first` comes before the first such statement of a unit."""
+
+    def note(connection: sa.Connection, _: object, statement: str, *_rest: object) -> None:
+        info = connection.info
+        # Until a unit runs there is no key.
+        if info.get(WRITTEN, True) or info.get(OTHERS) or statement.startswith(("SELECT", "WITH")):
+            return
+        info[WRITTEN] = True
+        on_first(connection)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+
+
 def refused(error: DBAPIError) -> ReplicatorError:
-    """`error` for a caller who cannot do anything about it."""
+    """`error` for a caller, who can do something about it only where it is about what was sent."""
+    if isinstance(error, DataError):
+        return unstorable(error)
     unavailable = Unavailable(f"the control plane's database refuses: {error.orig}")
     unavailable.__cause__ = error
     return unavailable
 
 
-async def _answered(answer: Future[Answer], within_s: float | None) -> Answer:
+def unstorable(error: Exception) -> InvalidRequest:
+    """`error` for the caller who sent what no database of this kind can keep: again would be no better."""
+    invalid = InvalidRequest("the control plane's database cannot keep a text or a number of this request")
+    invalid.__cause__ = error
+    return invalid
+
+
+async def _answered(answer: Future[Answer], within_s: float | None, otherwise: str) -> Answer:
     try:
         async with asyncio.timeout(within_s) as limit:
             # Where time is up this also takes back what has not begun.
@@ -206,6 +291,4 @@ async def _answered(answer: Future[Answer], within_s: float | None) -> Answer:
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise Unavailable(
-            "the control plane's database does not answer; what was asked may still take effect"
-        ) from error
+        raise Unavailable(otherwise) from error

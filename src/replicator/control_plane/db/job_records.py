@@ -56,8 +56,9 @@ class SqlJobs:
 
     def add(self, job: Job) -> Job:
         """The job under a new id, whatever its own is."""
-        job = replace(job, id=self._connection.add(jobs, rows.new_job_values(job)))
-        return self._connection.read(rows.JOB, job.id, job)
+        job = replace(job, id=self._connection.number(jobs))
+        self._connection.put_new(rows.JOB, job.id, job)
+        return job
 
     def get(self, job_id: int) -> Job | None:
         """The job, if there is one."""
@@ -74,7 +75,11 @@ class SqlJobs:
 
     def by_idempotency_key(self, key: str) -> Job | None:
         """The job that was submitted under `key`."""
-        return self._one(_GET_BY_IDEMPOTENCY_KEY, key)
+        for _, job in self._connection.waiting(rows.JOB):
+            if job.idempotency_key == key:
+                return self._connection.known(rows.JOB, job.id)
+        row = self._connection.query(_GET_BY_IDEMPOTENCY_KEY, {"key": key}, of=()).one_or_none()
+        return None if row is None else self._read(row)
 
     def put(self, job: Job) -> None:
         """Replaces the job of that id."""
@@ -96,7 +101,11 @@ class SqlJobs:
     def dry_run_before(self, job: Job) -> Job | None:
         """The latest dry run of the same plan that was submitted before `job` and has succeeded."""
         values = {"key": job.plan_fingerprint, "before": job.id}
-        row = self._connection.query(_DRY_RUN_BEFORE, values, of=[jobs]).one_or_none()
+        news = (
+            after.plan_fingerprint == job.plan_fingerprint and after.spec.dry_run
+            for _, after in self._connection.waiting(rows.JOB)
+        )
+        row = self._connection.query(_DRY_RUN_BEFORE, values, of=[jobs] if any(news) else ()).one_or_none()
         return None if row is None else rows.job_of(row)
 
     def limits_to(self, node: NodeName, *, limit: int) -> Mapping[int, int]:
@@ -145,10 +154,6 @@ class SqlJobs:
     def _earliest(self, query: sa.Select[Any]) -> int | None:
         earliest: int | None = self._connection.query(query, of=[jobs]).scalar_one()
         return earliest
-
-    def _one(self, query: sa.Select[tuple[int]], key: int | str) -> Job | None:
-        row = self._connection.query(query, {"key": key}, of=[jobs]).one_or_none()
-        return None if row is None else self._read(row)
 
     def _read(self, row: rows.AnyRow) -> Job:
         job = rows.job_of(row)

@@ -16,10 +16,15 @@ _SRC: sa.BindParameter[Any] = sa.bindparam("src")
 _DST: sa.BindParameter[Any] = sa.bindparam("dst")
 _LIMIT: sa.BindParameter[Any] = sa.bindparam("limit")
 
+_NO_LIMITS = NodeLimits()
+
 _OF_NODES = sa.select(node_limits).where(node_limits.c.node.in_(sa.bindparam("names", expanding=True)))
 _INSERT_NODE = sa.insert(node_limits)
 _DELETE_NODE = sa.delete(node_limits).where(node_limits.c.node == _DST)
 _LINKS_TO = sa.select(links).where(links.c.dst_node == _DST).order_by(links.c.src_node).limit(_LIMIT)
+_LINKS_FROM = sa.select(links).where(
+    links.c.dst_node == _DST, links.c.src_node.in_(sa.bindparam("sources", expanding=True))
+)
 _LINK = sa.select(links).where(links.c.src_node == _SRC, links.c.dst_node == _DST)
 _LINKS = (
     sa.select(links)
@@ -36,8 +41,6 @@ class SqlLimits:
 
     def __init__(self, connection: WriteBehind) -> None:
         self._connection = connection
-        self._known: dict[NodeName, NodeLimits] = {}
-        self._known_links: dict[tuple[NodeName, int], Sequence[LinkLimit]] = {}
 
     def of_node(self, node: NodeName) -> NodeLimits:
         """The node's own; without any where none were set."""
@@ -45,11 +48,20 @@ class SqlLimits:
 
     def of_nodes(self, nodes: frozenset[NodeName]) -> Mapping[NodeName, NodeLimits]:
         """Those of `nodes` that have any."""
-        asked = sorted(nodes - self._known.keys())
+        found: dict[NodeName, NodeLimits] = {}
+        asked: list[NodeName] = []
+        for node in nodes:
+            limits = self._connection.fact((_OF_NODES, node))
+            if limits is None:
+                asked.append(node)
+            else:
+                found[node] = limits
         if asked:
-            self._known |= dict.fromkeys(map(NodeName, asked), NodeLimits()) | self._read(asked)
-        found = {node: self._known[node] for node in nodes}
-        return {node: limits for node, limits in found.items() if limits != NodeLimits()}
+            read = dict.fromkeys(asked, _NO_LIMITS) | self._read(sorted(asked))
+            for node, limits in read.items():
+                self._connection.note_fact((_OF_NODES, node), limits)
+            found |= read
+        return {node: limits for node, limits in found.items() if limits != _NO_LIMITS}
 
     def _read(self, names: Sequence[str]) -> dict[NodeName, NodeLimits]:
         found = self._connection.query(_OF_NODES, {"names": names}, of=())
@@ -65,7 +77,6 @@ class SqlLimits:
 
     def set_node(self, node: NodeName, limits: NodeLimits) -> None:
         """Replaces the node's own. The node must be known."""
-        self._known.clear()
         self._connection.execute(_DELETE_NODE, {"dst": node})
         if limits != NodeLimits():
             values = {
@@ -83,10 +94,15 @@ class SqlLimits:
 
     def links_to(self, node: NodeName, *, limit: int) -> Sequence[LinkLimit]:
         """At most `limit` links into `node` that are limited, by source."""
-        known = self._known_links.get((node, limit))
+        known: Sequence[LinkLimit] | None = self._connection.fact((_LINKS_TO, node, limit))
         if known is None:
-            known = self._known_links[node, limit] = self._links(_LINKS_TO, dst=node, limit=limit)
+            known = self._links(_LINKS_TO, dst=node, limit=limit)
+            self._connection.note_fact((_LINKS_TO, node, limit), known)
         return known
+
+    def links_from(self, sources: frozenset[NodeName], *, dst_node: NodeName) -> Sequence[LinkLimit]:
+        """The links from any of `sources` into `dst_node` that are limited."""
+        return self._links(_LINKS_FROM, dst=dst_node, sources=sorted(sources))
 
     def links(self, *, after: tuple[str, str], limit: int) -> Sequence[LinkLimit]:
         """At most `limit` links that are limited and follow `after`, by source and destination."""

@@ -53,7 +53,6 @@ class SqlNodes:
 
     def __init__(self, connection: WriteBehind) -> None:
         self._connection = connection
-        self._connected: dict[int, Sequence[Node]] = {}
 
     def get(self, name: NodeName) -> Node | None:
         """The node, if it is known."""
@@ -71,13 +70,14 @@ class SqlNodes:
 
     def put(self, node: Node) -> None:
         """Adds it, or replaces the one of that name."""
+        known = self._connection.known(rows.NODE, node.name)
+        if known is None or known.session_id != node.session_id:
+            self._connection.forget_fact(_CONNECTED)
         self._connection.put(rows.NODE, node.name, node)
-        self._connected.clear()
 
     def delete(self, name: NodeName) -> None:
         """Removes it with its sessions; no error if it is not there."""
         self._connection.execute(_DELETE_NODE, {"key": name})
-        self._connected.clear()
 
     def page(self, *, after: str, limit: int) -> Sequence[Node]:
         """At most `limit` nodes with names above `after`, in their order."""
@@ -96,11 +96,13 @@ class SqlNodes:
 
     def connected(self, *, limit: int) -> Sequence[Node]:
         """At most `limit` nodes that have a session, by name."""
-        known = self._connected.get(limit)
-        if known is None:
+        found: dict[int, list[NodeName]] = self._connection.fact(_CONNECTED) or {}
+        if limit not in found:
             read = self._connection.query(_CONNECTED, {"limit": limit}, of=[nodes])
-            known = self._connected[limit] = [self._read(row) for row in read]
-        return known
+            found = {limit: [self._read(row).name for row in read]}
+            self._connection.note_fact(_CONNECTED, found)
+        known = self.get_many(frozenset(found[limit]))
+        return [known[name] for name in found[limit]]
 
     def connected_count(self) -> int:
         """How many have a session."""

@@ -77,7 +77,6 @@ class SqlObjects:
     def __init__(self, connection: WriteBehind) -> None:
         self._connection = connection
         self._pending: dict[int, Sequence[ObjectRow]] = {}
-        self._latest: str | None = None
 
     def add_many(self, added: Sequence[ObjectRow]) -> None:
         """New rows; their ids must follow those that their jobs have."""
@@ -85,7 +84,8 @@ class SqlObjects:
 
     def put_many(self, changed: Sequence[ObjectRow]) -> None:
         """Replaces the rows of those jobs and ids, but for what they are about, which stays."""
-        self._in_order("put")
+        if any(self._is_told_of(row) for row in changed):
+            self._connection.flush()
         for row in changed:
             self._connection.put(rows.OBJECT, (row.job_id, row.id), row)
             if row.task_id is not None:
@@ -93,7 +93,8 @@ class SqlObjects:
 
     def give(self, batch: Sequence[ObjectRow], task: Task) -> None:
         """`task` is to deal with `batch`, pending rows of its job; what came for them before is its credit."""
-        self._in_order("give")
+        if task.id in self._tasks_told(_COUNT_ATTEMPT_LATER):
+            self._connection.flush()
         if batch[-1].id - batch[0].id == len(batch) - 1:
             values = (task.id, task.job_id, batch[0].id, batch[-1].id)
             self._connection.later(job_objects, _GIVE_STRETCH, values)
@@ -103,11 +104,30 @@ class SqlObjects:
         self._connection.forget(job_objects)
         self._pending.clear()
 
-    def _in_order(self, what: str) -> None:
-        """Statements of a kind go out together, so another kind waits until what came before it has gone out."""
-        if self._latest not in {None, "put", what}:
-            self._connection.flush()
-        self._latest = what
+    def _is_told_of(self, row: ObjectRow) -> bool:
+        """Whether a statement that would go out after a put of `row` may be about it."""
+        return any(
+            row.task_id in {None, values[0]} or (text == _GIVE_STRETCH and values[1] == row.job_id)
+            for (text,), told in self._connection.rows_waiting(job_objects, "text")
+            for values in told
+        )
+
+    def _tasks_told(self, *texts: str) -> set[int]:
+        """The tasks that statements of these kinds which have not gone out are about."""
+        return {
+            values[0]
+            for (text,), told in self._connection.rows_waiting(job_objects, "text")
+            if text in texts
+            for values in told
+        }
+
+    def _tasks_added_to(self) -> set[int | None]:
+        """The tasks that new rows which have not gone out belong to."""
+        return {
+            row[columns.index("task_id")]
+            for columns, rows_added in self._connection.rows_waiting(job_objects, "insert")
+            for row in rows_added
+        }
 
     def page(
         self, job_id: int, *, after_row: int, limit: int, outcome: Outcome | None = None
@@ -141,8 +161,8 @@ class SqlObjects:
 
     def _has_news_of(self, tasks: AbstractSet[int]) -> bool:
         return (
-            self._latest == "give"
-            or self._connection.has_inserts(job_objects)
+            not tasks.isdisjoint(self._tasks_told(_GIVE_STRETCH, _COUNT_ATTEMPT_LATER))
+            or not tasks.isdisjoint(self._tasks_added_to())
             or any(
                 before is None or before.task_id in tasks or after.task_id in tasks
                 for before, after in self._connection.waiting(rows.OBJECT)
@@ -168,12 +188,13 @@ class SqlObjects:
         if known is None:
             self._connection.change(_COUNT_ATTEMPT, {"of_task": task.id}, of=job_objects)
             return
-        self._in_order("count")
+        if task.id in self._tasks_told(_GIVE_STRETCH):
+            self._connection.flush()
         # One statement for the rows of each task, not one for each row; what is known of them is as if it were done.
         self._connection.later(job_objects, _COUNT_ATTEMPT_LATER, (task.id,))
         counted = [replace(row, attempts=row.attempts + 1) for row in known]
         for row in counted:
-            self._connection.read(rows.OBJECT, (row.job_id, row.id), row)
+            self._connection.expect(rows.OBJECT, (row.job_id, row.id), row)
         self._pending[task.id] = counted
 
     def brought(self, manifests: frozenset[str]) -> frozenset[str]:

@@ -1,25 +1,27 @@
-"""Postgres behind the transaction door: one thread that writes in the turn, and a few that read.
+"""Postgres behind the transaction door: one thread that writes in the turn, a few that read, and one that looks.
 
-Every read is a REPEATABLE READ, READ ONLY transaction, whose snapshot is taken by its first statement: it sees
-every unit committed before it began, and no writer disturbs it.
+What looks has a connection of its own, which no slow read holds up: whether this process is ready, and what other
+processes have woken.
 
 Nothing waits for ever. The server bounds what it does for a connection (a transaction that idles for 2 s, as
-that of a stopped process does, is ended, and with it its turn); a watchdog cuts connections to a server that
-does not answer; and a caller is answered within `CALLER_S` whatever happens, the resolution of names included.
+that of a stopped process does, is ended, and with it its turn; so is one whose answer is not taken for `_SEND_MS`);
+a watchdog cuts connections to a server that does not answer; and a caller is answered within `CALLER_S` whatever
+happens, the resolution of names included.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 from psycopg.types.numeric import Int8Dumper
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from replicator.control_plane.db import turn
@@ -27,25 +29,28 @@ from replicator.control_plane.db.door import (
     READERS,
     Answer,
     Measures,
-    Reading,
     Transaction,
     Work,
     Writing,
-    refused,
+    watch_for_writes,
 )
-from replicator.control_plane.db.postgres_errors import is_conflict, is_forbidden_write, is_lost, text_of
+from replicator.control_plane.db.postgres_facts import Known
+from replicator.control_plane.db.postgres_reads import WORK_S, Reader
 from replicator.control_plane.db.watchdog import Watchdog
-from replicator.kernel.errors import InvalidRequest, Unavailable
+from replicator.kernel.errors import InvalidRequest, StoreFailed, Unavailable
 
 CALLER_S = 30.0
 """Within this a caller has an answer, whatever hangs."""
-READ_S = 10.0
-"""How long one try of a read may take before its connection is cut."""
+FAILING_S = 3.0
+"""A writer that has reached nothing for so long makes the process one that is not ready."""
 _CONNECT_S = 5
+_HURRY_S = 2.0
 _IDLE_WRITER_MS = 2_000
 _LOCK_MS = 8_000
 _STATEMENT_MS = 10_000
-_BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_SEND_MS = 5_000
+"""The server ends a connection that takes nothing of an answer for so long: no other bound of its own counts then."""
+_STANDING = "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')"
 _KEEPALIVE = {
     "keepalives": 1,
     "keepalives_idle": 5,
@@ -84,6 +89,7 @@ def postgres_url(url: str) -> sa.URL | None:
         raise InvalidRequest(
             "the database URL names no database; write postgresql://user:password@host:5432/name"
         )
+    _require_ports_for_hosts(parsed)
     return parsed
 
 
@@ -95,9 +101,11 @@ def open_engine(
     lock_ms: int = _LOCK_MS,
     isolation_level: Any = "AUTOCOMMIT",
     hold: Callable[[Any], None] = lambda _: None,
-    pooled: bool = False,
+    pooled: int = 0,
 ) -> sa.Engine:
     """An engine whose connections are bounded by the server; `hold` is given each as it is opened.
+
+    It keeps as many as `pooled`, or none that is not used.
 
     With AUTOCOMMIT the code begins and ends transactions itself, in messages that hold more than that.
     """
@@ -105,6 +113,10 @@ def open_engine(
         "idle_in_transaction_session_timeout": idle_ms,
         "lock_timeout": lock_ms,
         "statement_timeout": statement_ms,
+        "tcp_user_timeout": _SEND_MS,
+        "tcp_keepalives_idle": 5,
+        "tcp_keepalives_interval": 2,
+        "tcp_keepalives_count": 3,
     }
     options = " ".join([*(f"-c {name}={value}" for name, value in bounds.items()), _asked_options(url)])
     arguments = {
@@ -112,7 +124,7 @@ def open_engine(
         "application_name": "replicator control plane",
         "client_encoding": "utf8",
         **_KEEPALIVE,
-        **{name: value for name, value in url.query.items() if name != "options"},
+        **_asked(url),
         "options": options.strip(),
         **url.translate_connect_args(username="user", database="dbname"),
     }
@@ -126,13 +138,13 @@ def open_engine(
         return connection
 
     return sa.create_engine(
-        url,
+        sa.URL.create(url.drivername),
         creator=connect,
         isolation_level=isolation_level,
         use_native_hstore=False,
         execution_options={"compiled_cache": _COMPILED},
         **(
-            {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
+            {"poolclass": QueuePool, "pool_size": pooled, "max_overflow": 0}
             if pooled
             else {"poolclass": NullPool}
         ),
@@ -155,22 +167,27 @@ class PostgresDoor:
         measures: Measures | None = None,
         now_ms: Callable[[], int] | None = None,
     ) -> None:
-        self._revision = revision
-        self._now_ms = now_ms
         self._watchdog = Watchdog()
-        hold = self._watchdog.hold
+        hold, known = self._watchdog.hold, Known(revision, now_ms)
         self._writing_engine = open_engine(url, idle_ms=_IDLE_WRITER_MS, hold=hold)
-        self._reading_engine = open_engine(url, idle_ms=round(READ_S * 1000), hold=hold, pooled=True)
-        turn.watch_for_writes(self._writing_engine)
+        watch_for_writes(self._writing_engine)
         self._writer = turn.TurnWriter(
             self._writing_engine,
             name=writer,
             watchdog=self._watchdog,
-            revision=revision,
+            known=known,
             measures=measures or Measures(),
-            now_ms=now_ms,
         )
-        self._reading = Reading()
+        self._reader, self._looker = (
+            Reader(
+                open_engine(url, idle_ms=round(WORK_S * 1000), hold=hold, pooled=threads),
+                threads=threads,
+                watchdog=self._watchdog,
+                known=known,
+            )
+            for threads in (READERS, 1)
+        )
+        self._probing: asyncio.Task[None] | None = None
         self._writing = Writing(self._writer.commit)
 
     async def transact(self, work: Work[Answer]) -> Answer:
@@ -179,62 +196,71 @@ class PostgresDoor:
 
     async def read(self, work: Work[Answer]) -> Answer:
         """What `work` returns from a consistent view."""
-        accepted_s = time.monotonic()
-        return await self._reading.run(
-            lambda: self._read(work, accepted_s + turn.ANSWER_S), within_s=CALLER_S
-        )
+        return await self._reader.read(work)
+
+    async def look(self, work: Work[Answer]) -> Answer:
+        """The same, on a thread and a connection that no other read holds up."""
+        return await self._looker.read(work)
+
+    async def check_writes(self) -> None:
+        """See `Door`. A writer that has failed for long is tried, for nobody else may come while this is not ready."""
+        await self.look(_refuse_standby)
+        since_s = self._writer.failing_since_s
+        if since_s is None or time.monotonic() - since_s < FAILING_S:
+            return
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe())
+        raise Unavailable(f"this control plane cannot write to its database: {self._writer.failure}")
+
+    async def _probe(self) -> None:
+        with suppress(Unavailable, StoreFailed):  # whoever writes next is told
+            await self.transact(lambda _: None)
+
+    def hurry(self) -> None:
+        """The process is about to end: wait no longer for a server that is away than a few seconds."""
+        self._writer.end()
+        self._watchdog.hurry(_HURRY_S)
 
     def close(self) -> None:
         """Finish what was accepted, unless the server is away, then let go of it. Blocks until then."""
-        self._reading.refuse()
+        for reader in (self._reader, self._looker):
+            reader.refuse()
         self._writer.end()
         self._writing.close()
-        self._reading.close()
+        for reader in (self._reader, self._looker):
+            reader.close()
         self._writer.close()
         self._writing_engine.dispose()
-        self._reading_engine.dispose()
         self._watchdog.close()
 
-    def _read(self, work: Work[Answer], until_s: float) -> Answer:
-        pause_s = 0.0
-        while True:
-            try:
-                with self._watchdog.limit(READ_S):
-                    return self._read_once(work)
-            except (DBAPIError, psycopg.Error) as error:
-                if is_forbidden_write(error) or not (is_lost(error) or is_conflict(error)):
-                    raise (
-                        refused(error) if isinstance(error, DBAPIError) else Unavailable(text_of(error))
-                    ) from error
-                if time.monotonic() + pause_s > until_s or self._reading.closed:
-                    raise Unavailable(
-                        f"the control plane's database is not available: {text_of(error)}"
-                    ) from error
-            time.sleep(pause_s)
-            pause_s = min(1.0, 0.02 + pause_s * random.uniform(1.5, 2))  # noqa: S311 - no secret
 
-    def _read_once(self, work: Work[Answer]) -> Answer:
-        with self._reading_engine.connect() as connection:
-            raw = turn.raw_of(connection)
-            self._watchdog.hold(raw)
-            try:
-                return work(self._begin_read(connection, raw))
-            except (DBAPIError, psycopg.Error) as error:
-                if is_lost(error):
-                    connection.invalidate()
-                raise
-            finally:
-                if not raw.closed:
-                    # Not ROLLBACK, at which the driver forgets the statements that it has prepared.
-                    raw.execute("COMMIT", prepare=False)
+def _refuse_standby(transaction: Transaction) -> None:
+    is_standby, reads_only = transaction.connection.exec_driver_sql(_STANDING).one()
+    if is_standby or reads_only == "on":
+        raise Unavailable(
+            "this control plane cannot write to its database: the server is a read-only standby; name the primary in "
+            "--database-url"
+        )
 
-    def _begin_read(self, connection: sa.Connection, raw: turn.Raw) -> Transaction:
-        begun = raw.execute(f"{_BEGIN_READ}; {turn.FACTS}", prepare=False)
-        begun.nextset()
-        facts = turn.facts_of(begun.fetchone(), self._now_ms)
-        if facts.revision != self._revision:
-            raise turn.newer_release(facts.revision, self._revision)
-        return Transaction(connection=connection, now_ms=facts.now_ms, control_plane=facts.control_plane)
+
+def _asked(url: sa.URL) -> dict[str, str]:
+    """What the URL asks for after its `?`, but for options; what is named several times is a list."""
+    return {
+        name: value if isinstance(value, str) else ",".join(value)
+        for name, value in url.query.items()
+        if name != "options"
+    }
+
+
+def _require_ports_for_hosts(url: sa.URL) -> None:
+    asked = _asked(url)
+    hosts = len(asked.get("host", url.host or "").split(","))
+    ports = asked["port"].split(",") if "port" in asked else []
+    if len(ports) not in {0, 1, hosts} or not all(port == "" or port.isdecimal() for port in ports):
+        raise InvalidRequest(
+            f"the database URL names {hosts} hosts and {len(ports)} ports; write "
+            "postgresql://user:password@/name?host=one,two&port=5432,5432"
+        )
 
 
 def _asked_options(url: sa.URL) -> str:

@@ -43,6 +43,11 @@ def is_conflict(error: Exception) -> bool:
     return cause is not None and cause.sqlstate in _CONFLICTS
 
 
+def is_unstorable(error: Exception) -> bool:
+    """Whether a value cannot be kept: U+0000 in a text, a number out of range. It will not be otherwise again."""
+    return isinstance(cause_of(error), psycopg.DataError)
+
+
 def is_forbidden_write(error: Exception) -> bool:
     """Whether it was a write where only reads are allowed."""
     return isinstance(cause_of(error), psycopg.errors.ReadOnlySqlTransaction)
@@ -73,4 +78,6 @@ def text_of(error: Exception) -> str:
         return "another control plane did not end its turn in time"
     if isinstance(cause, psycopg.errors.ReadOnlySqlTransaction):
         return "the server is a read-only standby; name the primary in --database-url"
-    return " ".join(str(cause).split())
+    # The statement that the driver adds is no concern of users, nor is the question with which it ends.
+    primary = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
+    return " ".join((primary or str(cause)).split()).partition(" Is the server running")[0]

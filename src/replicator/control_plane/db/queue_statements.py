@@ -59,12 +59,17 @@ SET_PRIORITY = (
         rank_ms=tasks.c.rank_ms - (_PRIORITY - tasks.c.priority) * PRIORITY_STEP_MS,
     )
 )
+FAILED = (
+    sa.select(tasks.c.id)
+    .where(is_state(tasks.c.state, TaskState.FAILED), tasks.c.id < sa.bindparam("before"))
+    .order_by(tasks.c.id.desc())
+    .limit(_LIMIT)
+)
 DEAD = (
     sa.select(tasks)
     .join(jobs, jobs.c.id == tasks.c.job_id)
     .where(
-        is_state(tasks.c.state, TaskState.FAILED),
-        tasks.c.id < sa.bindparam("before"),
+        tasks.c.id.in_(sa.bindparam("failed", expanding=True)),
         is_state(jobs.c.state, JobState.PARTIAL, JobState.FAILED),
         sa.or_(jobs.c.retried_at_ms.is_(None), tasks.c.updated_at_ms > jobs.c.retried_at_ms),
     )

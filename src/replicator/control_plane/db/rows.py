@@ -5,30 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Row
 
 from replicator.control_plane.db import schema
-from replicator.control_plane.db.write_behind import Shape, register
+from replicator.control_plane.db.shared_writes import Shape, register
 from replicator.control_plane.domain.attempt import Attempt
 from replicator.control_plane.domain.job import Job, JobState
 from replicator.control_plane.domain.lease import Lease, Session
 from replicator.control_plane.domain.node import AddressOrigin, Node
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
 from replicator.control_plane.domain.planning import Planning
+from replicator.control_plane.domain.replacing import made
 from replicator.control_plane.domain.spec import JobKind, JobSpec
 from replicator.control_plane.domain.steps import next_step
 from replicator.control_plane.domain.task import Task, TaskKind, TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.kernel.names import NodeName
-from replicator.wire.sessions import ErrorInfo, Filter, Plan, Transfer
+from replicator.wire.sessions import ErrorInfo, Filter, Plan
 
 Values = dict[str, Any]
 AnyRow = Row[Any]
 _PLANNING = tuple(each.name for each in fields(Planning))
-_TRANSFER = tuple(Transfer.model_fields)
+_TRANSFER = attrgetter(*Transfer._fields)
 _ACTIONS = {str(action): action for action in Action}
 _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
+_KINDS = {str(kind): kind for kind in TaskKind}
+_STATES = {str(state): state for state in TaskState}
 
 
 def node_values(node: Node) -> Values:
@@ -134,7 +138,8 @@ def new_job_values(job: Job) -> Values:
 
 def job_of(row: AnyRow) -> Job:
     """The job in `row`."""
-    return Job(
+    return made(
+        Job,
         id=row.id,
         spec=_spec_of(row),
         priority=row.priority,
@@ -208,6 +213,7 @@ def task_values(task: Task) -> Values:
         "failures": task.failures,
         "parks": task.parks,
         "losses": task.losses,
+        "lapsed_boot_id": task.lapsed_boot_id,
         "parked_for": None if task.parked_for is None else str(task.parked_for),
         "parked_since_ms": task.parked_since_ms,
         "lease_session_id": None if lease is None else lease.session_id,
@@ -238,23 +244,25 @@ def new_task_values(task: Task) -> Values:
 
 def task_of(row: AnyRow) -> Task:
     """The task in `row`."""
-    return Task(
+    return made(
+        Task,
         id=row.id,
         job_id=row.job_id,
         src_node=NodeName(row.src_node),
         dst_node=NodeName(row.dst_node),
-        kind=TaskKind(row.kind),
+        kind=_KINDS[row.kind],
         priority=row.priority,
         rank_ms=row.rank_ms,
         items=row.items,
         items_failed=row.items_failed,
-        state=TaskState(row.state),
+        state=_STATES[row.state],
         stop_asked=row.stop_asked,
         epoch=row.epoch,
         attempt=row.attempt,
         failures=row.failures,
         parks=row.parks,
         losses=row.losses,
+        lapsed_boot_id=row.lapsed_boot_id,
         parked_for=None if row.parked_for is None else NodeName(row.parked_for),
         parked_since_ms=row.parked_since_ms,
         lease=_lease_of(row),
@@ -318,7 +326,8 @@ def object_changes(row: ObjectRow) -> Values:
 
 def object_of(row: AnyRow) -> ObjectRow:
     """The object in `row`."""
-    return ObjectRow(
+    return made(
+        ObjectRow,
         id=row.id,
         job_id=row.job_id,
         task_id=row.task_id,
@@ -365,38 +374,34 @@ def _lease_of(row: AnyRow) -> Lease | None:
 
 def transfer_values(transfer: Transfer) -> Values:
     """The columns of what was done."""
-    return dict(vars(transfer))
+    return transfer._asdict()
 
 
 def _transfer_of(row: AnyRow) -> Transfer:
-    return Transfer(**{name: getattr(row, name) for name in _TRANSFER})
+    return Transfer._make(_TRANSFER(row))
 
 
-Value = TypeVar("Value")
 _Part = Callable[[Any], Values]
 
 
-def _changes(
-    kind: type[Value], *, but: set[str], parts: Mapping[str, _Part]
-) -> Callable[[Value, Value], Values]:
-    """What differs between two values of a row, as columns.
+def _changes(*, but: set[str], parts: Mapping[str, _Part]) -> Callable[[Any, Any], Values]:
+    """What differs between two values of a row, dataclasses without slots, as columns.
 
     Args:
         but: fields that never change.
         parts: the columns of those fields that are not a column as they are.
     """
-    names = tuple(each.name for each in fields(kind) if each.name not in but)  # type: ignore[arg-type]
-    values_of = attrgetter(*names)
 
-    def changes(before: Value, after: Value) -> Values:
-        found: Values = {}
-        for name, was, is_now in zip(names, values_of(before), values_of(after), strict=True):
-            if was is not is_now and was != is_now:
-                part = parts.get(name)
-                if part is None:
-                    found[name] = is_now
-                else:
-                    found.update(part(is_now))
+    def changes(before: Any, after: Any) -> Values:
+        was = vars(before)
+        found = {
+            name: value
+            for name, value in vars(after).items()
+            if value is not was[name] and value != was[name] and name not in but
+        }
+        for name, part in parts.items():
+            if name in found:
+                found.update(part(found.pop(name)))
         return found
 
     return changes
@@ -419,7 +424,6 @@ def _planning_values(planning: Planning) -> Values:
 
 
 _plain_job_changes = _changes(
-    Job,
     but={
         "id",
         "spec",
@@ -449,7 +453,6 @@ NODE = Shape(
     key=("name",),
     values=node_values,
     changes=_changes(
-        Node,
         but={"name"},
         parts={
             "address_origin": _text("address_origin"),
@@ -462,16 +465,15 @@ SESSION = Shape(
     table=schema.sessions,
     key=("id",),
     values=session_values,
-    changes=_changes(Session, but={"id", "node"}, parts={}),
+    changes=_changes(but={"id", "node"}, parts={}),
     inserts=True,
 )
-JOB = Shape(table=schema.jobs, key=("id",), values=job_values, changes=_job_changes)
+JOB = Shape(table=schema.jobs, key=("id",), values=job_values, changes=_job_changes, new=new_job_values)
 TASK = Shape(
     table=schema.tasks,
     key=("id",),
     values=task_values,
     changes=_changes(
-        Task,
         but={"id", "job_id", "src_node", "dst_node", "kind", "created_at_ms"},
         parts={
             "state": _text("state"),
@@ -481,13 +483,13 @@ TASK = Shape(
             "error": error_values,
         },
     ),
+    new=new_task_values,
 )
 OBJECT = Shape(
     table=schema.job_objects,
     key=("job_id", "id"),
     values=object_changes,
     changes=_changes(
-        ObjectRow,
         but={"id", "job_id", "bucket", "object_id", "action", "finding"},
         parts={"outcome": _text("outcome"), "error": error_values},
     ),

@@ -62,7 +62,13 @@ def _error() -> list[sa.Column[str]]:
 
 
 # One row, written by the migration that makes the table: see `Unit.control_plane`.
-control_plane = sa.Table("control_plane", metadata, sa.Column("id", _Text, primary_key=True))
+# Where an earlier release kept all jobs, what ended before `history_from_ms` is as if it had ended then.
+control_plane = sa.Table(
+    "control_plane",
+    metadata,
+    sa.Column("id", _Text, primary_key=True),
+    sa.Column("history_from_ms", _BigInt),
+)
 
 nodes = sa.Table(
     "nodes",
@@ -178,6 +184,7 @@ def _task_columns() -> list[sa.Column[Any]]:
         sa.Column("failures", sa.Integer, nullable=False),
         sa.Column("parks", sa.Integer, nullable=False),
         sa.Column("losses", sa.Integer, nullable=False),
+        sa.Column("lapsed_boot_id", _Text),
         sa.Column("parked_for", _Text),
         sa.Column("parked_since_ms", _BigInt),
         sa.Column("lease_session_id", _Text),

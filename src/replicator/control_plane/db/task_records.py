@@ -22,8 +22,9 @@ from replicator.control_plane.db.schema import (
 from replicator.control_plane.db.write_behind import WriteBehind
 from replicator.control_plane.domain.attempt import Attempt
 from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.kernel.names import NodeName
-from replicator.wire.sessions import INTEGER_MAX, ErrorInfo, Transfer
+from replicator.wire.sessions import INTEGER_MAX, ErrorInfo
 
 _Bound = sa.BindParameter[Any]
 _KEY: _Bound = sa.bindparam("key")
@@ -118,9 +119,10 @@ class SqlTasks:
 
     def add(self, task: Task) -> Task:
         """The task under a new id, whatever its own is."""
-        task = replace(task, id=self._connection.add(tasks, rows.new_task_values(task)))
+        task = replace(task, id=self._connection.number(tasks))
+        self._connection.put_new(rows.TASK, task.id, task)
         self._jobs_added_to.add(task.job_id)
-        return self._connection.read(rows.TASK, task.id, task)
+        return task
 
     def get(self, task_id: int) -> Task | None:
         """The task, if there is one."""
@@ -210,9 +212,14 @@ class SqlTasks:
             found.extend(map(self._read, read))
         return sorted(found, key=lambda task: (task.rank_ms, task.id))
 
-    def dead(self, *, before: int | None, limit: int) -> Sequence[Task]:
-        """At most `limit` failed tasks with ids below `before`, newest first, of jobs that ended partial or failed."""
+    def failed(self, *, before: int | None, limit: int) -> Sequence[int]:
+        """Ids of at most `limit` failed tasks, below `before`, newest first."""
         values = {"before": INTEGER_MAX if before is None else before, "limit": limit}
+        return [row.id for row in self._connection.query(queue_statements.FAILED, values, of=[tasks])]
+
+    def dead(self, failed: Sequence[int], *, limit: int) -> Sequence[Task]:
+        """At most `limit` of the tasks `failed`, newest first, of jobs that ended partial or failed."""
+        values = {"failed": list(failed), "limit": limit}
         found = self._connection.query(queue_statements.DEAD, values, of=[tasks, jobs])
         return [rows.task_of(row) for row in found]
 

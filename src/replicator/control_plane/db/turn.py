@@ -7,7 +7,8 @@ of its own: one that also waited for the lock would see the time and the rows fr
 
 There are no savepoints, for they cost two round trips a unit. A unit that raises before it has written anything
 is answered when the batch is durable. One that has written spoils the batch: the batch is rolled back and run
-without it, and the unit runs again by itself, so that what it raises is about what is durable.
+without it, and the unit runs again by itself, so that what it raises is about what is durable. What units leave to
+be written together (`shared_writes`) and cannot be written is the fault of one of them: they run again one by one.
 
 A batch whose connection is lost before COMMIT has had no effect and is run again. Where COMMIT was sent and its
 answer is lost, the next connection takes the turn, which the server grants only when the old transaction has
@@ -21,25 +22,37 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from replicator.control_plane.db.door import Done, Measures, Transaction, Waiting
+from replicator.control_plane.db.door import (
+    WRITTEN,
+    Done,
+    Measures,
+    Transaction,
+    Waiting,
+    tell_all,
+    tell_others,
+    unstorable,
+)
 from replicator.control_plane.db.postgres_errors import (
+    advice_on,
     cause_of,
     is_ambiguous,
     is_conflict,
     is_lost,
     is_serialization,
+    is_unstorable,
     text_of,
 )
+from replicator.control_plane.db.postgres_facts import FACTS, Facts, Known, Raw, gone, raw_of
+from replicator.control_plane.db.shared_writes import Shared
 from replicator.control_plane.db.watchdog import Watchdog
 from replicator.kernel.errors import StoreFailed, Unavailable
 from replicator.runtime.logging import get_logger
@@ -55,29 +68,15 @@ ENDING_S = 5.0
 SPOILINGS_MAX = 3
 """So many times a batch is run again without a unit that failed; then its units run one by one."""
 _PAUSE_S = (0.02, 1.0)
+_ATTEMPT_LEAST_S = 1.0
 
 BEGIN_TURN = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT id FROM turn WHERE id = 1 FOR UPDATE"
-FACTS = (
-    "SELECT id, CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint), "
-    "(SELECT version_num FROM alembic_version) FROM control_plane"
-)
 _LOOK = "SELECT batch FROM writers WHERE id = {}"
 _SIGN = (
     "INSERT INTO writers (id, batch, at_ms) VALUES ({}, {}, {}) "
     "ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at_ms = excluded.at_ms"
 )
 _WAKE = "INSERT INTO wakes (topic, writer, at_ms) VALUES {}"
-
-Raw = psycopg.Connection[tuple[Any, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is read as a transaction begins."""
-
-    control_plane: str
-    now_ms: int
-    revision: str
 
 
 class _Again(Exception):
@@ -90,9 +89,9 @@ class _Again(Exception):
 
 
 class _Spoiled(Exception):
-    """A unit has failed after it had written."""
+    """A unit has failed after it had written, or, with no index, what units had left could not be written."""
 
-    def __init__(self, index: int, error: Exception) -> None:
+    def __init__(self, index: int | None, error: Exception) -> None:
         super().__init__(index)
         self.index = index
         self.error = error
@@ -118,7 +117,7 @@ class _Run:
 
 
 class TurnWriter:
-    """Runs batches on connections of `engine`; one thread uses it. `name` is like no other's, `now_ms` replaces the database's clock, in tests."""
+    """Runs batches on connections of `engine`; one thread uses it. `name` is like no other's."""
 
     def __init__(
         self,
@@ -126,16 +125,18 @@ class TurnWriter:
         *,
         name: str,
         watchdog: Watchdog,
-        revision: str,
+        known: Known,
         measures: Measures,
-        now_ms: Callable[[], int] | None = None,
     ) -> None:
         self._name = name
         self._engine = engine
         self._watchdog = watchdog
-        self._revision = revision
+        self._known = known
         self._measures = measures
-        self._now_ms = now_ms
+        self._unresolved: _Unknown | None = None
+        self.failing_since_s: float | None = None
+        """Since when the server is away or refuses, by the monotonic clock; None while it does not, for all it knows."""
+        self.failure = ""
         self._open: tuple[sa.Connection, Raw] | None = None
         self._batches = 0
         self._ending_s = float("inf")
@@ -144,9 +145,7 @@ class TurnWriter:
         """Runs `units` in as few transactions as it can, and answers every one of them."""
         groups, spoilings = [list(units)], 0
         while groups:
-            group = _in_time(groups.pop(0))
-            if not group:
-                continue
+            group = groups.pop(0)
             try:
                 done = self._until_durable(group)
             except _Spoiled as spoiled:
@@ -156,14 +155,13 @@ class TurnWriter:
                 for unit in group:
                     unit.answer.set_exception(error)
             else:
-                for each in done:
-                    each.tell()
+                tell_all(done)
                 if len(done) < len(group):
                     groups.insert(0, group[len(done) :])
 
     def end(self) -> None:
         """The door closes: what cannot be done soon is given up. Called by another thread."""
-        self._ending_s = time.monotonic() + ENDING_S
+        self._ending_s = min(self._ending_s, time.monotonic() + ENDING_S)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -174,33 +172,37 @@ class TurnWriter:
                 connection.close()
 
     def _until_durable(self, group: list[Waiting]) -> list[Done]:
-        """Those of `group` that were run, which are the first of it, once they are durable."""
-        until_s = min(unit.accepted_s for unit in group) + ANSWER_S
-        tries, unknown = 0, None
+        """Those of `group` that were run, which are the first of it, once they are durable.
+
+        Those whose time is over leave `group` before each try.
+        """
+        tries, unknown, until_s = 0, None, _until_s(group)
         while True:
             try:
                 if unknown is not None:
                     if self._has_taken_effect(unknown.batch, until_s):
                         return unknown.done
                     unknown = None
-                return self._attempt(group, until_s)
+                group[:] = _in_time(group)
+                return self._attempt(group, until_s) if group else []
             except _Again as again:
                 reason = again.reason
                 self._measures.on_rerun(again.kind)
                 get_logger().info("database.rerun", kind=again.kind, reason=reason)
+                self._note_failure(again.kind, reason)
             except _Unknown as lost:
                 unknown, reason = unknown or lost, lost.reason
+                self._note_failure("connection", reason)
             if not self._may_go_on(tries, until_s):
+                self._unresolved = unknown
                 raise _given_up(reason, unknown)
             tries += 1
 
     def _attempt(self, group: list[Waiting], until_s: float) -> list[Done]:
         """Runs the first units of `group`, or all, in one transaction."""
-        with self._watchdog.limit(_left(until_s)):
+        with self._watchdog.limit(self._left(until_s)):
             try:
                 connection, raw, facts = self._take_turn()
-                if facts.revision != self._revision:
-                    raise newer_release(facts.revision, self._revision)
                 run = self._run_all(connection, raw, group, facts)
                 ending, number = self._ending_of(raw, run, facts)
             except (DBAPIError, psycopg.Error) as error:
@@ -210,10 +212,13 @@ class TurnWriter:
                 raise
             self._end(raw, ending, run, number)
         self._measures.on_commit(len(run.done))
+        self.failing_since_s = None
         return run.done
 
     def _take_turn(self) -> tuple[sa.Connection, Raw, Facts]:
         if self._open is None:
+            if time.monotonic() > self._ending_s:
+                raise _Again("the process is about to end", "connection")
             connection = self._engine.connect()
             self._open = connection, raw_of(connection)
         connection, raw = self._open
@@ -223,22 +228,26 @@ class TurnWriter:
         if taken.nextset() and not taken.fetchone():
             raise StoreFailed("the table `turn` of the database is empty; insert the row 1 into it")
         taken.nextset()
-        facts = facts_of(taken.fetchone(), self._now_ms)
+        facts = self._known.facts(taken.fetchone())
         self._measures.on_turn(time.monotonic() - begun_s)
+        if self._unresolved is not None:
+            self._resolve(self._unresolved, raw)
         return connection, raw, facts
 
     def _run_all(self, connection: sa.Connection, raw: Raw, group: list[Waiting], facts: Facts) -> _Run:
-        run, begun_s = _Run(), time.monotonic()
+        run, shared, begun_s = _Run(), Shared(connection), time.monotonic()
         for index, unit in enumerate(group):
             if index and time.monotonic() - begun_s > TURN_S_MAX:
                 break
             connection.info[WRITTEN] = False
             transaction = Transaction(
-                connection=connection, now_ms=facts.now_ms, control_plane=facts.control_plane
+                connection=connection, now_ms=facts.now_ms, control_plane=facts.control_plane, shared=shared
             )
             run.done.append(_run(unit, transaction, raw, index))
             run.topics |= transaction.topics
             run.written |= connection.info[WRITTEN]
+        _write_rest(shared, raw, len(run.done))
+        run.written |= shared.has_written
         return run
 
     def _ending_of(self, raw: Raw, run: _Run, facts: Facts) -> tuple[str, int | None]:
@@ -270,27 +279,55 @@ class TurnWriter:
             raise self._failed(error) from error
 
     def _has_taken_effect(self, batch: int, until_s: float) -> bool:
-        with self._watchdog.limit(_left(until_s)):
+        with self._watchdog.limit(self._left(until_s)):
             try:
                 _, raw, _ = self._take_turn()
-                found = raw.execute(_text(raw, _LOOK, self._name), prepare=False).fetchone()
+                committed = self._outcome(batch, raw)
                 raw.execute("COMMIT", prepare=False)
             except (DBAPIError, psycopg.Error) as error:
                 self.close()
                 raise _Unknown(batch, [], text_of(error)) from error
-        committed = found is not None and found[0] == batch
+            except StoreFailed:
+                self._roll_back()
+                raise
+        self._tell_outcome(batch, committed=committed)
+        self.failing_since_s = None
+        return committed
+
+    def _outcome(self, batch: int, raw: Raw) -> bool:
+        """In the turn: whether `batch`, the last one that was signed, has taken effect."""
+        found = raw.execute(_text(raw, _LOOK, self._name), prepare=False).fetchone()
+        return found is not None and found[0] == batch
+
+    def _resolve(self, unknown: _Unknown, raw: Raw) -> None:
+        """In the turn: who was told that nobody knew has gone; others hear what has happened."""
+        committed = self._outcome(unknown.batch, raw)
+        self._unresolved = None
+        self._tell_outcome(unknown.batch, committed=committed)
+        if committed:
+            tell_others(unknown.done)
+
+    def _tell_outcome(self, batch: int, *, committed: bool) -> None:
         self._measures.on_outcome(committed)
         get_logger().warning("database.outcome", batch=batch, committed=committed)
-        return committed
 
     def _failed(self, error: DBAPIError | psycopg.Error) -> Exception:
         """What `error` outside of units means; nothing of the transaction took effect."""
+        failure = gone(error)
+        if failure is not None:
+            self._roll_back()
+            return failure
         if is_conflict(error):
             self._roll_back()
             return _Again(text_of(error), "conflict")
         if is_lost(error):
             self.close()
-            return _Again(text_of(error), "connection")
+            advice = advice_on(error)
+            if advice is None:
+                return _Again(text_of(error), "connection")
+            # It answers, and will say the same until somebody has changed something.
+            self._note_failure("connection", text_of(error))
+            return Unavailable(f"the control plane's database is not available: {text_of(error)}; {advice}")
         self._roll_back()
         return Unavailable(f"the control plane's database refuses: {text_of(error)}")
 
@@ -300,6 +337,15 @@ class TurnWriter:
                 self._open[1].rollback()
         except psycopg.Error:
             self.close()
+
+    def _note_failure(self, kind: str, reason: str) -> None:
+        if kind == "connection":
+            self.failing_since_s, self.failure = self.failing_since_s or time.monotonic(), reason
+
+    def _left(self, until_s: float) -> float:
+        """How long one transaction may take."""
+        left_s = min(until_s, self._ending_s) - time.monotonic()
+        return max(_ATTEMPT_LEAST_S, min(ATTEMPT_S, left_s))
 
     def _may_go_on(self, tries: int, until_s: float) -> bool:
         """Waits a little longer each time, and says whether there is time for another try."""
@@ -312,62 +358,43 @@ class TurnWriter:
         return True
 
 
-WRITTEN = "replicator-written"
-"""Key of `Connection.info`: whether a statement other than SELECT was sent since it was set to False."""
-
-
-def watch_for_writes(engine: sa.Engine) -> None:
-    """Keeps `WRITTEN` for the connections of `engine`."""
-
-    def note(connection: sa.Connection, _: object, statement: str, *_rest: object) -> None:
-        if not statement.startswith("SELECT"):
-            connection.info[WRITTEN] = True
-
-    sa.event.listen(engine, "before_cursor_execute", note)
-
-
-def raw_of(connection: sa.Connection) -> Raw:
-    """The driver's connection."""
-    raw = connection.connection.dbapi_connection
-    if raw is None:
-        raise psycopg.OperationalError("the connection is closed")
-    return raw  # type: ignore[return-value] # it is no other with this driver
-
-
-def facts_of(row: tuple[Any, ...] | None, now_ms: Callable[[], int] | None) -> Facts:
-    """The row that `FACTS` gives; time is `now_ms` where a test owns it."""
-    if row is None:
-        raise StoreFailed("the table `control_plane` of the database is empty; restore it from a backup")
-    return Facts(row[0], row[1] if now_ms is None else now_ms(), row[2])
-
-
-def newer_release(present: str, expected: str) -> StoreFailed:
-    """Why a process of this release must end."""
-    return StoreFailed(
-        f"the database has schema {present} now, and this release needs {expected}: another release has migrated "
-        "it; run that one"
-    )
-
-
 def _run(unit: Waiting, transaction: Transaction, raw: Raw, index: int) -> Done:
     try:
         value = unit.work(transaction)
     except Exception as error:  # the caller is told
         if is_lost(error) or is_serialization(error):
             raise
+        if transaction.shared is not None and transaction.shared.failed:
+            raise _Spoiled(None, _told(error)) from error
         if transaction.connection.info[WRITTEN] or not _is_whole(raw):
             raise _Spoiled(index, _told(error)) from error
         transaction.topics.clear()
-        return Done(unit.answer, error=_told(error))
+        return Done(unit, error=_told(error))
     if not _is_whole(raw):
         raise _Spoiled(index, Unavailable("the control plane's database refuses a statement"))
-    return Done(unit.answer, value)
+    return Done(unit, value, then=tuple(transaction.then))
+
+
+def _write_rest(shared: Shared, raw: Raw, units: int) -> None:
+    """What the units have left goes out. Where it cannot, the only one of them is to blame, or one of several."""
+    try:
+        shared.flush_others()
+    except Exception as error:
+        if is_lost(error) or is_conflict(error):
+            raise
+        raise _Spoiled(0 if units == 1 else None, _told(error)) from error
+    if not _is_whole(raw):
+        raise _Spoiled(
+            0 if units == 1 else None, Unavailable("the control plane's database refuses a statement")
+        )
 
 
 def _told(error: Exception) -> Exception:
     """`error` for the caller of a unit."""
     if cause_of(error) is None:
         return error
+    if is_unstorable(error):
+        return unstorable(error)
     unavailable = Unavailable(f"the control plane's database refuses: {text_of(error)}")
     unavailable.__cause__ = error
     return unavailable
@@ -384,12 +411,19 @@ def _in_time(group: list[Waiting]) -> list[Waiting]:
     return [unit for unit in group if not unit.answer.done()]
 
 
+def _until_s(group: list[Waiting]) -> float:
+    """As long as the one that came last may wait."""
+    return max(unit.accepted_s for unit in group) + ANSWER_S
+
+
 def _is_whole(raw: Raw) -> bool:
     return raw.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
 
 
 def _without(group: list[Waiting], spoiled: _Spoiled, *, singly: bool) -> list[list[Waiting]]:
     """The groups in which the units of `group` are to run now; answers the one that failed where it was first."""
+    if spoiled.index is None:
+        return [[unit] for unit in group]
     failed = group[spoiled.index]
     others = [unit for unit in group if unit is not failed]
     if spoiled.index == 0:
@@ -409,10 +443,6 @@ def _given_up(reason: str, unknown: _Unknown | None) -> Unavailable:
     return Unavailable(
         f"the control plane's database was lost while it committed, so what was asked may have taken effect: {reason}"
     )
-
-
-def _left(until_s: float) -> float:
-    return max(0.5, min(ATTEMPT_S, until_s - time.monotonic()))
 
 
 def _text(raw: Raw, text: str, *values: object) -> str:

@@ -14,6 +14,7 @@ from replicator.control_plane.db.limit_records import SqlLimits
 from replicator.control_plane.db.node_records import SqlNodes, SqlSessions
 from replicator.control_plane.db.object_records import SqlObjects
 from replicator.control_plane.db.schema import control_plane
+from replicator.control_plane.db.shared_writes import Shared
 from replicator.control_plane.db.task_records import SqlAttempts, SqlTasks
 from replicator.control_plane.db.upkeep_records import SqlUpkeep
 from replicator.control_plane.db.write_behind import WriteBehind
@@ -26,13 +27,20 @@ _NOW = sa.select(sa.func.now_ms(type_=sa.BigInteger))
 class SqlUnit:
     """`Unit` on one connection. `noted` are the events so far.
 
+    `shared` is what it has in common with the other units of its transaction; without it stands alone, and `flush` ends it.
+
     `now_ms` and `control_plane` are what the door has read with the transaction, where it has.
     """
 
     def __init__(
-        self, connection: sa.Connection, *, now_ms: int | None = None, control_plane: str | None = None
+        self,
+        connection: sa.Connection,
+        *,
+        now_ms: int | None = None,
+        control_plane: str | None = None,
+        shared: Shared | None = None,
     ) -> None:
-        self._connection = statements = WriteBehind(connection)
+        self._connection = statements = WriteBehind(shared or Shared(connection))
         self._now_ms = now_ms
         self._control_plane = control_plane
         self.nodes = SqlNodes(statements)
@@ -64,12 +72,19 @@ class SqlUnit:
         """The identity of this database, read once."""
         if self._control_plane is not None:
             return self._control_plane
-        identity: str = self._connection.query(_IDENTITY, of=()).scalar_one()
+        identity: str | None = self._connection.fact(_IDENTITY)
+        if identity is None:
+            identity = str(self._connection.query(_IDENTITY, of=()).scalar_one())
+            self._connection.note_fact(_IDENTITY, identity)
         return identity
 
     def flush(self) -> None:
-        """Send what waits; called once `work` has returned."""
+        """Send what waits."""
         self._connection.flush()
+
+    def leave(self) -> None:
+        """The work is done: what it has put takes effect with what the other units of the transaction have put."""
+        self._connection.leave()
 
     @property
     def has_written(self) -> bool:

@@ -20,6 +20,7 @@ _FORGET_WAKES = sa.delete(wakes).where(wakes.c.id.in_(_FIRST_WAKES), wakes.c.at_
 # A row for each process of the last day: few enough to be read.
 _FIRST_WRITER = sa.select(sa.func.min(writers.c.at_ms))
 _FORGET_WRITERS = sa.delete(writers).where(writers.c.at_ms <= _BY)
+_HISTORY_FROM = sa.select(control_plane.c.history_from_ms)
 _RENAME = sa.update(control_plane).values(id=sa.bindparam("identity"))
 
 
@@ -46,6 +47,11 @@ class SqlUpkeep:
     def forget_writers(self, *, by_ms: int) -> int:
         """Removes the writers that have not written since then; returns how many."""
         return self._connection.execute(_FORGET_WRITERS, {"by": by_ms}).rowcount
+
+    def history_from_ms(self) -> int | None:
+        """Jobs that ended before are kept as if they had ended then; None where nothing is said of it."""
+        from_ms: int | None = self._connection.execute(_HISTORY_FROM).scalar_one_or_none()
+        return from_ms
 
     def renew_identity(self) -> str:
         """Another identity of the database from the next unit on; returns it."""

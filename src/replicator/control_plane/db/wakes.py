@@ -23,7 +23,14 @@ def newest_wake(connection: sa.Connection) -> int:
 
 
 def wakes_after(connection: sa.Connection, after: int, *, writer: str) -> tuple[int, list[str]]:
-    """The id up to which was looked, at most `WAKES_MAX` rows on, and the topics of others than `writer`."""
+    """The id up to which was looked, at most `WAKES_MAX` rows on, and the topics of others than `writer`.
+
+    Ids may begin anew below `after`, where a standby without the last commits has become the primary: then from the
+    first row on.
+    """
     found = connection.execute(_AFTER, {"after": after}).all()
+    if not found and after and newest_wake(connection) < after:
+        after = 0
+        found = connection.execute(_AFTER, {"after": after}).all()
     topics = dict.fromkeys(row.topic for row in found if row.writer != writer)
     return (found[-1].id if found else after), list(topics)

@@ -56,6 +56,13 @@ class Watchdog:
                 # A descriptor of our own: the connection's may be closed, and its number given anew, any time.
                 limit.line = socket.socket(fileno=os.dup(connection.pgconn.socket))
 
+    def hurry(self, seconds: float) -> None:
+        """What is limited now is shut down within `seconds`."""
+        over_s = time.monotonic() + seconds
+        with self._lock:
+            for limit in self._by_thread.values():
+                limit.over_s = min(limit.over_s, over_s)
+
     def close(self) -> None:
         """Look no more."""
         self._stop.set()

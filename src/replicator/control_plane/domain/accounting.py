@@ -11,32 +11,34 @@ from collections.abc import Iterable
 
 from replicator.control_plane.domain.object_row import ObjectRow, Outcome
 from replicator.control_plane.domain.task import Task, TaskKind
-from replicator.wire.sessions import BYTES_MAX, Transfer
+from replicator.control_plane.domain.transfer import Transfer
+from replicator.wire.sessions import BYTES_MAX
 
-_NAMES = tuple(Transfer.model_fields)
-_COUNTED_AS = {
-    Outcome.VERIFIED: ("objects_planned", "objects_verified"),
-    Outcome.SKIPPED: ("objects_planned", "objects_skipped"),
-    Outcome.FAILED: ("objects_planned", "objects_failed"),
-    Outcome.DELETED: ("objects_deleted",),
-    Outcome.CANCELLED: (),
-}
+_SETTLED = (Outcome.VERIFIED, Outcome.SKIPPED, Outcome.FAILED, Outcome.DELETED, Outcome.CANCELLED)
 
 
 def of_rows(rows: Iterable[ObjectRow]) -> Transfer:
     """What objects add: nothing before they have settled. A cancelled one adds the bytes that came for it."""
-    sums = dict.fromkeys(_NAMES, 0)
+    counts = dict.fromkeys(_SETTLED, 0)
+    transferred = deduplicated = saved = 0
     for row in rows:
-        counted = _COUNTED_AS.get(row.outcome)
-        if counted is None:
-            continue
-        for name in counted:
-            sums[name] += 1
-        sums["bytes_logical"] += row.bytes_transferred + row.bytes_deduplicated
-        sums["bytes_transferred"] += row.bytes_transferred
-        sums["bytes_deduplicated"] += row.bytes_deduplicated
-        sums["bytes_saved"] += row.bytes_saved
-    return Transfer(**{name: min(amount, BYTES_MAX) for name, amount in sums.items()})
+        if row.outcome in counts:
+            counts[row.outcome] += 1
+            transferred += row.bytes_transferred
+            deduplicated += row.bytes_deduplicated
+            saved += row.bytes_saved
+    verified, skipped, failed, deleted, _ = counts.values()
+    return Transfer(
+        objects_planned=verified + skipped + failed,
+        objects_verified=verified,
+        objects_skipped=skipped,
+        objects_failed=failed,
+        bytes_logical=min(transferred + deduplicated, BYTES_MAX),
+        bytes_transferred=min(transferred, BYTES_MAX),
+        bytes_deduplicated=min(deduplicated, BYTES_MAX),
+        bytes_saved=min(saved, BYTES_MAX),
+        objects_deleted=deleted,
+    )
 
 
 def of_ended(task: Task) -> Transfer:
@@ -72,14 +74,12 @@ def waiting(count: int) -> Transfer:
 
 def add(left: Transfer, right: Transfer) -> Transfer:
     """The sum, field by field; it stops at the largest number that JSON keeps exact."""
-    other = vars(right)
-    return Transfer(**{name: min(amount + other[name], BYTES_MAX) for name, amount in vars(left).items()})
+    return Transfer._make([min(a + b, BYTES_MAX) for a, b in zip(left, right, strict=True)])
 
 
 def subtract(left: Transfer, right: Transfer) -> Transfer:
     """What is left of `left`, field by field, at least nothing."""
-    other = vars(right)
-    return Transfer(**{name: max(amount - other[name], 0) for name, amount in vars(left).items()})
+    return Transfer._make([max(a - b, 0) for a, b in zip(left, right, strict=True)])
 
 
 def _transferred(task: Task) -> int:

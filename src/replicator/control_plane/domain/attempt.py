@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from replicator.wire.sessions import ErrorInfo, Transfer
+from replicator.control_plane.domain.transfer import NOTHING, Transfer
+from replicator.wire.sessions import ErrorInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,4 +21,4 @@ class Attempt:
     ended_at_ms: int | None = None
     outcome: str | None = None
     error: ErrorInfo | None = None
-    transfer: Transfer = field(default_factory=Transfer)
+    transfer: Transfer = NOTHING

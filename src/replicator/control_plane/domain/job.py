@@ -15,8 +15,9 @@ from replicator.control_plane.domain.planning import Planning
 from replicator.control_plane.domain.replacing import replace
 from replicator.control_plane.domain.spec import JobKind, JobSpec
 from replicator.control_plane.domain.task import Task, TaskKind, TaskState
+from replicator.control_plane.domain.transfer import NOTHING, Transfer
 from replicator.kernel.errors import Conflict
-from replicator.wire.sessions import ErrorInfo, Plan, SurveyResult, Transfer
+from replicator.wire.sessions import BYTES_MAX, ErrorInfo, Plan, SurveyResult
 
 
 class JobState(StrEnum):
@@ -51,7 +52,7 @@ TERMINAL = _ENDED | {_S.CANCELLED}
 LIVE = frozenset(JobState) - TERMINAL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """What a user asked for.
 
@@ -78,7 +79,7 @@ class Job:
     tasks_succeeded: int = 0
     tasks_failed: int = 0
     tasks_cancelled: int = 0
-    ended: Transfer = field(default_factory=Transfer)
+    ended: Transfer = NOTHING
     attempts: int = 0
     error: ErrorInfo | None = None
     plan: Plan | None = None
@@ -138,7 +139,7 @@ def compared(job: Job, survey: SurveyResult) -> Job:
     planning = replace(
         job.planning,
         cursor=survey.cursor,
-        compared=job.planning.compared + survey.compared,
+        compared=min(job.planning.compared + survey.compared, BYTES_MAX),
         source_root=survey.source_root,
         destination_root=survey.destination_root,
     )
@@ -267,8 +268,12 @@ def attempt_ended(
     job: Job, task: Task, rows: Sequence[ObjectRow], *, error: ErrorInfo | None, now_ms: int
 ) -> Job:
     """Adds `rows`, which have settled, and ends the job with its last task. The last failure is kept."""
-    job = replace(_settled(job, rows), error=_reason(job, error), updated_at_ms=now_ms)
-    return job if task.state not in _COUNTED else settle(_task_ended(job, task), now_ms=now_ms)
+    added, changes = accounting.of_rows(rows), {"error": _reason(job, error), "updated_at_ms": now_ms}
+    if task.state not in _COUNTED:
+        return replace(job, ended=accounting.add(job.ended, added), **changes)
+    added = accounting.add(added, accounting.of_ended(task))
+    job = replace(job, ended=accounting.add(job.ended, added), **changes, **_by_end_of(job, task))
+    return settle(job, now_ms=now_ms)
 
 
 def settle(job: Job, *, now_ms: int) -> Job:
@@ -316,7 +321,8 @@ def _plan(spec: JobSpec, survey: SurveyResult) -> Plan | None:
     return survey.plan.model_copy(update={"objects_to_delete": 0})
 
 
-def _task_ended(job: Job, task: Task) -> Job:
+def _by_end_of(job: Job, task: Task) -> dict[str, Any]:
+    """What the end of `task` changes besides what is summed."""
     counted = _COUNTED[task.state]
     changes: dict[str, Any] = {counted: getattr(job, counted) + 1}
     if task.kind is TaskKind.SURVEY:
@@ -324,9 +330,10 @@ def _task_ended(job: Job, task: Task) -> Job:
         planning = replace(job.planning, survey_live=False, survey_failed=failed)
         refused = failed and task.error is not None and task.error.code == _REFUSED
         changes["planning"] = plans.begun_anew(planning) if refused else planning
-    job = replace(job, ended=accounting.add(job.ended, accounting.of_ended(task)), **changes)
-    # A survey that failed before it found anything ends the planning all the same.
-    return replace(job, state=JobState.RUNNING) if job.state is JobState.PLANNING else job
+    if job.state is JobState.PLANNING:
+        # A survey that failed before it found anything ends the planning all the same.
+        changes["state"] = JobState.RUNNING
+    return changes
 
 
 def _reason(job: Job, error: ErrorInfo | None) -> ErrorInfo | None:

@@ -23,7 +23,7 @@ class Lease:
     expires_at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Session:
     """One life of a node's process as the control plane knows it; `epoch` grows with each of the node's."""
 

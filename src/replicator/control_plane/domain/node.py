@@ -31,7 +31,7 @@ class Space(NamedTuple):
     bytes_free: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """A node. `session_id` is that of its live session; `join_at_ms` is set only while it has none.
 

@@ -28,7 +28,7 @@ class Outcome(StrEnum):
     PLANNED = "planned"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ObjectRow:
     """One object of a job.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from replicator.control_plane.domain.object_row import Action, ObjectRow
+from replicator.control_plane.domain.replacing import replace
 from replicator.wire.sessions import ITEMS_MAX
 
 _BATCH_BYTES_MAX = 64 * 1024 * 1024
@@ -14,7 +15,7 @@ _UNKNOWN_BYTES = _BATCH_BYTES_MAX // 64
 """So that objects of unknown size travel in batches of 64."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Planning:
     """What is known of a job's objects.
 

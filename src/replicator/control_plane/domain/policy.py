@@ -75,14 +75,14 @@ def after_loss(
     The epoch grows. A task that is lost again and again waits all the same: it may be what ends its node.
 
     Args:
-        ended: whether the node's process is lost, as far as anyone can tell, and not only its word on the task.
+        ended: whether another process has taken the node over, and not only its word on the task was lost.
     """
     if task.state is tasks.TaskState.CANCELLING:
         return tasks.cancel(tasks.fence(task), now_ms=now_ms)
     if ended:
         task = tasks.lose(task)
         if task.losses >= policy.losses_max:
-            return tasks.fail(tasks.fence(task), error=_poison(task), now_ms=now_ms)
+            return _fail_as_poison(tasks.fence(task), now_ms)
     at_once = at_once and task.parks < _RESTARTS_WITHOUT_DELAY
     return _after_absence(
         tasks.fence(task),
@@ -94,13 +94,25 @@ def after_loss(
     )
 
 
-def _poison(task: Task) -> ErrorInfo:
-    return ErrorInfo(
+def before_claim(task: Task, *, boot_id: str, policy: RetryPolicy, now_ms: int) -> Task:
+    """A ready task as the process `boot_id` of its node finds it; it may fail.
+
+    Where another process fell silent during the latest attempt, that one is lost. The same one was only not heard.
+    """
+    if task.lapsed_boot_id is None or task.lapsed_boot_id == boot_id:
+        return task
+    task = tasks.lose(task)
+    return _fail_as_poison(task, now_ms) if task.losses >= policy.losses_max else task
+
+
+def _fail_as_poison(task: Task, now_ms: int) -> Task:
+    error = ErrorInfo(
         error_class="permanent",
         code="poison",
         message=f"{task.dst_node} was lost {task.losses} times in a row while it was at this task, which may be what "
         "ends it: see its log, then retry the job",
     )
+    return tasks.fail(task, error=error, now_ms=now_ms)
 
 
 def _after_absence(

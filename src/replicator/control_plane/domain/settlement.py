@@ -16,7 +16,8 @@ from typing import Any
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
 from replicator.control_plane.domain.replacing import replace
 from replicator.control_plane.domain.task import Task
-from replicator.wire.sessions import BYTES_MAX, ErrorInfo, ObjectResult, Transfer
+from replicator.control_plane.domain.transfer import Transfer
+from replicator.wire.sessions import BYTES_MAX, ErrorInfo, ObjectResult
 
 UNSAID = ErrorInfo(
     error_class="transient", code="broken-peer", message="the node did not say what became of the object"
@@ -108,12 +109,13 @@ def _after(row: ObjectRow, result: ObjectResult | None, error: ErrorInfo | None)
         return row if error is None and result is None else _failed(row, error or UNSAID)
     if result.error is not None and result.outcome == "failed":
         return _failed(replace(row, **_bytes_of(result)), result.error)
-    if Outcome(result.outcome) not in _POSSIBLE[row.action]:
+    outcome = Outcome(result.outcome)
+    if outcome not in _POSSIBLE[row.action]:
         return _failed(row, UNSAID)
     return replace(
         row,
         **_bytes_of(result),
-        outcome=Outcome(result.outcome),
+        outcome=outcome,
         version=result.version or row.version,
         manifest=result.manifest or row.manifest,
         size=result.size,
@@ -139,6 +141,8 @@ def _with_the_unnamed(
     after: Sequence[ObjectRow], told: Transfer, named: Sequence[ObjectResult]
 ) -> list[ObjectRow]:
     """`after`, the first of those that failed for good without being named with the bytes of them all."""
+    if len(named) == len(after):
+        return list(after)
     rows, known = list(after), {result.row for result in named}
     failed = (
         index for index, row in enumerate(rows) if row.outcome is Outcome.FAILED and row.id not in known
@@ -152,20 +156,24 @@ def _with_the_unnamed(
 
 def _rest(told: Transfer, named: Sequence[ObjectResult], settled: Sequence[ObjectRow]) -> Transfer:
     """What the attempt did for objects that have not settled. Its own sum is at least that of its objects."""
-
-    def rest(name: str) -> int:
-        whole: int = max(getattr(told, name), sum(getattr(result, name) for result in named))
-        taken: int = sum(getattr(row, name) for row in settled)
-        return min(whole - taken, BYTES_MAX)
-
-    logical = sum(row.bytes_transferred + row.bytes_deduplicated for row in settled)
+    whole, taken = _bytes_in(named), _bytes_in(settled)
     return Transfer(
-        bytes_logical=max(told.bytes_logical - logical, 0),
-        bytes_transferred=rest("bytes_transferred"),
-        bytes_deduplicated=rest("bytes_deduplicated"),
-        bytes_saved=rest("bytes_saved"),
+        bytes_logical=max(told.bytes_logical - taken[0] - taken[1], 0),
+        bytes_transferred=min(max(told.bytes_transferred, whole[0]) - taken[0], BYTES_MAX),
+        bytes_deduplicated=min(max(told.bytes_deduplicated, whole[1]) - taken[1], BYTES_MAX),
+        bytes_saved=min(max(told.bytes_saved, whole[2]) - taken[2], BYTES_MAX),
         bytes_wire=told.bytes_wire,
     )
+
+
+def _bytes_in(items: Sequence[ObjectResult] | Sequence[ObjectRow]) -> tuple[int, int, int]:
+    """Bytes transferred, deduplicated and saved."""
+    transferred = deduplicated = saved = 0
+    for each in items:
+        transferred += each.bytes_transferred
+        deduplicated += each.bytes_deduplicated
+        saved += each.bytes_saved
+    return transferred, deduplicated, saved
 
 
 def _with_the_rest(task: Task, settled: Sequence[ObjectRow], outcome: Outcome) -> list[ObjectRow]:

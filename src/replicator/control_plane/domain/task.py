@@ -8,15 +8,16 @@ an older epoch has lost the right to report. The lease is there exactly in the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from replicator.control_plane.domain.lease import Lease
 from replicator.control_plane.domain.replacing import replace
+from replicator.control_plane.domain.transfer import NOTHING, Transfer
 from replicator.kernel.errors import Conflict
 from replicator.kernel.names import NodeName
-from replicator.wire.sessions import BYTES_MAX, ErrorInfo, Transfer
+from replicator.wire.sessions import BYTES_MAX, ErrorInfo
 
 
 class TaskKind(StrEnum):
@@ -55,14 +56,15 @@ TERMINAL = frozenset(state for state, following in TRANSITIONS.items() if not fo
 IN_HAND = frozenset({TaskState.LEASED, TaskState.CANCELLING})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """Part of a job for one destination: some of its objects, or a stretch of its survey.
 
     `items` counts the objects that have not settled, `items_failed` those that failed for good. `attempt` counts
     attempts begun, `failures` those that count against the cap. While failures are those of a node that cannot
     be reached, `parked_since_ms` is when that began and `parked_for` is the node. `losses` counts attempts that ended
-    with their node, since an object last settled. `rank_ms` is its place among what is ready. `transfer` is that of the
+    with their node's process, since the task last got on. `lapsed_boot_id` is the process that fell silent during the
+    latest attempt, of which nobody knows yet whether it lives. `rank_ms` is its place among what is ready. `transfer` is that of the
     latest attempt, without what it did for objects that have settled. `credit_…` is what attempts before it
     brought for objects that had not settled, `earlier_bytes_wire` all that they received.
     """
@@ -83,13 +85,14 @@ class Task:
     failures: int = 0
     parks: int = 0
     losses: int = 0
+    lapsed_boot_id: str | None = None
     parked_for: NodeName | None = None
     parked_since_ms: int | None = None
     lease: Lease | None = None
     ready_at_ms: int
     not_before_ms: int | None = None
     begun_at_ms: int | None = None
-    transfer: Transfer = field(default_factory=Transfer)
+    transfer: Transfer = NOTHING
     credit_bytes_transferred: int = 0
     credit_bytes_saved: int = 0
     earlier_bytes_wire: int = 0
@@ -115,6 +118,7 @@ def claim(task: Task, *, lease: Lease, now_ms: int) -> Task:
         attempt=task.attempt + 1,
         begun_at_ms=now_ms,
         stop_asked=False,
+        lapsed_boot_id=None,
         transfer=known,
         credit_bytes_transferred=_sum(task.credit_bytes_transferred, task.transfer.bytes_transferred),
         credit_bytes_saved=_sum(task.credit_bytes_saved, task.transfer.bytes_saved),
@@ -129,12 +133,9 @@ def renew(task: Task, lease: Lease) -> Task:
 
 def report(task: Task, transfer: Transfer, *, now_ms: int) -> Task:
     """Progress of the attempt. Reports may come late and out of order, so numbers only grow."""
-    known, told = vars(task.transfer), vars(transfer)
-    merged = {name: max(known[name], amount) for name, amount in told.items()}
-    merged["bytes_logical"] = told["bytes_logical"] or known["bytes_logical"]
-    if merged == known:
-        return task
-    return replace(task, transfer=Transfer(**merged), updated_at_ms=now_ms)
+    merged = Transfer._make(map(max, task.transfer, transfer))
+    merged = merged._replace(bytes_logical=transfer.bytes_logical or task.transfer.bytes_logical)
+    return task if merged == task.transfer else replace(task, transfer=merged, updated_at_ms=now_ms)
 
 
 def succeed(task: Task, *, now_ms: int) -> Task:
@@ -187,9 +188,14 @@ def release(task: Task, *, now_ms: int) -> Task:
 
 
 def lose(task: Task) -> Task:
-    """The process that had it in hand is lost. A survey that has got on since the last time counts anew."""
-    got_on = task.kind is TaskKind.SURVEY and task.transfer.bytes_wire > 0
-    return replace(task, losses=1 if got_on else task.losses + 1)
+    """The process that had it in hand is lost. A task that has got on since the last time counts anew."""
+    moved = task.transfer.bytes_wire if task.kind is TaskKind.SURVEY else task.transfer.bytes_transferred
+    return replace(task, losses=1 if moved else task.losses + 1, lapsed_boot_id=None)
+
+
+def lapse(task: Task) -> Task:
+    """The process that has it in hand has fallen silent: its next claim shows whether that was its end."""
+    return replace(task, lapsed_boot_id=None if task.lease is None else task.lease.boot_id)
 
 
 def unpark(task: Task, *, now_ms: int) -> Task:

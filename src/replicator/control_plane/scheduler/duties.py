@@ -58,8 +58,8 @@ def take_back(unit: Unit, policy: RetryPolicy) -> None:
     """Take tasks back whose lease is over."""
     for task in unit.tasks.expired(now_ms=unit.now_ms, limit=ENDED_MAX):
         message = f"{task.dst_node} did not renew its lease"
-        ended = not _has_session(unit, task)
-        outcomes.take_back(unit, task, message=message, at_once=False, ended=ended, policy=policy)
+        silent = task if _has_session(unit, task) else tasks.lapse(task)
+        outcomes.take_back(unit, silent, message=message, at_once=False, ended=False, policy=policy)
 
 
 def release(unit: Unit) -> None:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 from typing import TypeVar
 
 from replicator.control_plane.domain import duty
@@ -39,6 +40,7 @@ _AFTER_LEASE_MS = 20
 """A lease is looked at again when it has surely run out."""
 _RELEASE_SECONDS_MAX = 2.0
 _FAILURE_TOPIC = "*nothing*"
+_REST_S_MIN = 0.01
 _IN_UNITS = (Group.PLAN, Group.SWEEP, Group.PRUNE)
 """Groups whose duties are units and nothing else."""
 
@@ -102,7 +104,8 @@ class Scheduler:
         """
         async with asyncio.TaskGroup() as group:
             for each in _IN_UNITS:
-                group.create_task(self._until_the_end(partial(self._do, each)))
+                pages = partial(self._do, each)
+                group.create_task(self._until_the_end(unhurried(pages) if each is Group.PRUNE else pages))
             group.create_task(self._until_the_end(self._join))
         await self.release()
 
@@ -212,6 +215,19 @@ class Scheduler:
             rest = await _attempt(step)
             if rest.seconds:
                 await self.wakeups.wait(rest.topic, since=mark, timeout_s=rest.seconds)
+
+
+def unhurried(step: Callable[[], Awaitable[Rest]]) -> Callable[[], Awaitable[Rest]]:
+    """`step`, with a rest after each page of at least as long as that took, so that others have half of the time."""
+
+    async def rested() -> Rest:
+        begun_s = monotonic()
+        rest = await step()
+        if rest.seconds:
+            return rest
+        return Rest(topic=_FAILURE_TOPIC, seconds=max(_REST_S_MIN, monotonic() - begun_s))
+
+    return rested
 
 
 def _elsewhere(group: Group, wait_ms: int) -> Rest:

@@ -17,9 +17,10 @@ from replicator.control_plane.domain.job import Job
 from replicator.control_plane.domain.object_row import Action, ObjectRow, Outcome
 from replicator.control_plane.domain.steps import Step, next_step, tasks_room
 from replicator.control_plane.domain.task import Task, TaskKind
+from replicator.control_plane.domain.transfer import Transfer
 from replicator.control_plane.ports import Unit
 from replicator.control_plane.services import telling
-from replicator.wire.sessions import ErrorInfo, Transfer
+from replicator.wire.sessions import ErrorInfo
 
 ROWS_MAX = 2048
 """Rows that one step reads and writes."""

@@ -69,17 +69,21 @@ def prune_writers(unit: Unit, _: Keeping | None = None) -> None:
 
 def _pages(unit: Unit, keeping: Keeping) -> list[tuple[int, Callable[[Unit, Keeping], None]]]:
     """What there is to do, and since or from when."""
+    kept = None if keeping.keep_ms is None else unit.history.first_end_ms()
     pages = (
-        (unit.history.first_end_to_move_ms(), keeping.after_ms, move_ended),
-        (
-            None if keeping.keep_ms is None else unit.history.first_end_ms(),
-            keeping.keep_ms or 0,
-            prune_history,
-        ),
+        (_known(unit, unit.history.first_end_to_move_ms()), keeping.after_ms, move_ended),
+        (_known(unit, kept), keeping.keep_ms or 0, prune_history),
         (unit.upkeep.first_wake_ms(), WAKES_KEPT_MS, prune_wakes),
         (unit.upkeep.first_writer_ms(), WRITERS_KEPT_MS, prune_writers),
     )
     return [(first_ms + lead_ms, work) for first_ms, lead_ms, work in pages if first_ms is not None]
+
+
+def _known(unit: Unit, first_end_ms: int | None) -> int | None:
+    """Since when `first_end_ms` counts: an earlier release kept everything, so its jobs have their time from then on."""
+    if first_end_ms is None:
+        return None
+    return max(first_end_ms, unit.upkeep.history_from_ms() or first_end_ms)
 
 
 def _note(unit: Unit, name: str, **counts: int) -> None:

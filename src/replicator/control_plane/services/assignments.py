@@ -73,7 +73,9 @@ def _assignment(
     job = known_job(unit, task.job_id)
     surveys = task.kind is TaskKind.SURVEY
     return TaskAssignment(
-        **ref_of(unit, task).model_dump(),
+        control_plane=unit.control_plane,
+        task_id=task.id,
+        epoch=task.epoch,
         job_id=task.job_id,
         attempt=task.attempt,
         kind=task.kind.value,

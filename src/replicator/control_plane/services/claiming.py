@@ -2,8 +2,9 @@
 
 Most claims meet no limit and read nothing but the first ready tasks and what is known of their nodes. Where a
 source is full or in maintenance, its tasks are passed over without being looked at: the first tasks of each other
-source are merged. A place that the node's own results have just left is offered to the other nodes that
-wait for it, and to the node with its next poll, so that it cannot keep it by being the first to know.
+source are merged. A place that the node's own results have just left is not given to it in the same poll, so that
+nodes which wait at this replica have it first; those that wait at another one hear of it a moment later, and the
+node's next poll may come before them. Ranks order what one node is given: between nodes, who asks first has the place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from replicator.control_plane.domain import job as jobs
 from replicator.control_plane.domain import task as tasks
 from replicator.control_plane.domain.lease import Lease, Session
+from replicator.control_plane.domain.limits import LinkLimit
 from replicator.control_plane.domain.places import Places
+from replicator.control_plane.domain.policy import RetryPolicy
 from replicator.control_plane.domain.task import Task
 from replicator.control_plane.ports import Unit
 from replicator.control_plane.services import outcomes
@@ -35,7 +38,9 @@ class Claimed:
     full: frozenset[NodeName] = frozenset()
 
 
-def claim(unit: Unit, session: Session, *, limit: int, left: Mapping[NodeName, int]) -> Claimed:
+def claim(
+    unit: Unit, session: Session, *, limit: int, left: Mapping[NodeName, int], policy: RetryPolicy
+) -> Claimed:
     """Hand at most `limit` ready tasks to the node of `session`.
 
     Args:
@@ -51,7 +56,9 @@ def claim(unit: Unit, session: Session, *, limit: int, left: Mapping[NodeName, i
         sources = unit.tasks.ready_sources(node, limit=SOURCES_MAX)
         rooms = _rooms(unit, node, set(sources), wanted=limit, left=left)
         chosen = rooms.choose(unit.tasks.ready_from(node, rooms.open))
-    possible = [task for task in chosen if not outcomes.fail_without_source(unit, task)]
+    sourced = [task for task in chosen if not outcomes.fail_without_source(unit, task)]
+    found = [outcomes.fail_as_poison(unit, task, boot_id=session.boot_id, policy=policy) for task in sourced]
+    possible = [task for task in found if task is not None]
     return Claimed(tasks=_hand_out(unit, session, possible), full=rooms.full_after(chosen))
 
 
@@ -100,11 +107,19 @@ def _places(unit: Unit, node: NodeName, sources: set[NodeName], left: Mapping[No
         node=node,
         nodes=unit.nodes.get_many(concerned),
         limits=unit.limits.of_nodes(concerned),
-        links={link.src_node: link for link in unit.limits.links_to(node, limit=LIMITED_MAX)},
+        links={link.src_node: link for link in _links(unit, node, sources)},
         left=left,
     )
     limited = frozenset(name for name in concerned if places.is_limited(name))
     return replace(places, in_hand=unit.tasks.links_in_hand(limited)) if limited else places
+
+
+def _links(unit: Unit, node: NodeName, sources: set[NodeName]) -> Sequence[LinkLimit]:
+    links = unit.limits.links_to(node, limit=LIMITED_MAX)
+    if len(links) < LIMITED_MAX:
+        return links
+    # There are more than are told to the node, which is what was read already.
+    return unit.limits.links_from(frozenset(sources), dst_node=node)
 
 
 def _hand_out(unit: Unit, session: Session, ready: Sequence[Task]) -> list[TaskAssignment]:

@@ -11,6 +11,10 @@ from replicator.control_plane.ports import Database, Unit
 from replicator.control_plane.services import cursors
 from replicator.wire.jobs import DeadLetter, DeadLetterPage
 
+LOOKED_AT_ONCE = 500
+PAGES_LOOKED_AT = 4
+"""Failed tasks of jobs that go on, were cancelled or tried again may be many, and are passed over."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetters:
@@ -25,13 +29,26 @@ class DeadLetters:
 
 
 def _page(unit: Unit, before: int | None, limit: int) -> DeadLetterPage:
-    found = unit.tasks.dead(before=before, limit=limit + 1)
+    found, seen_to = _find(unit, before, limit)
     shown = found[:limit]
+    go_on = shown[-1].id if len(found) > limit else seen_to
     of = unit.jobs.get_many(frozenset(task.job_id for task in shown))
     return DeadLetterPage(
         dead_letters=[_view(task, of[task.job_id]) for task in shown],
-        next_cursor=cursors.of_task(shown[-1].id) if len(found) > limit else None,
+        next_cursor=None if go_on is None else cursors.of_task(go_on),
     )
+
+
+def _find(unit: Unit, before: int | None, limit: int) -> tuple[list[Task], int | None]:
+    """One more than `limit`, where there are so many; otherwise to which task was looked, None for the end."""
+    found: list[Task] = []
+    for _ in range(PAGES_LOOKED_AT):
+        failed = unit.tasks.failed(before=before, limit=LOOKED_AT_ONCE)
+        found.extend(unit.tasks.dead(failed, limit=limit + 1 - len(found)))
+        if len(failed) < LOOKED_AT_ONCE or len(found) > limit:
+            return found, None
+        before = failed[-1]
+    return found, before
 
 
 def _view(task: Task, job: Job) -> DeadLetter:

@@ -172,6 +172,7 @@ def _submitted_before(unit: Unit, job: Job, fingerprint: str) -> Submitted:
 
 
 def _require_nodes(unit: Unit, spec: JobSpec) -> None:
+    unit.nodes.get_many(frozenset({spec.src_node, spec.dst_node}))  # both at once
     for name in (spec.src_node, spec.dst_node):
         require_node(unit, name)
 
@@ -191,10 +192,13 @@ def _move(
 
 
 def _retry(unit: Unit, job_id: int) -> JobView:
-    view = _move(unit, job_id, jobs.retry, moving.leave_task)
-    # Nodes may be deleted once no job of theirs lives.
-    _require_nodes(unit, history.job_to_change(unit, job_id).spec)
-    return view
+    def retry(job: Job, *, now_ms: int) -> Job:
+        retried = jobs.retry(job, now_ms=now_ms)
+        # Nodes may be deleted once no job of theirs lives. Looked at before anything is written.
+        _require_nodes(unit, job.spec)
+        return retried
+
+    return _move(unit, job_id, retry, moving.leave_task)
 
 
 def _change(unit: Unit, job_id: int, change: ChangeJob) -> JobView:

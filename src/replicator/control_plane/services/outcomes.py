@@ -9,6 +9,7 @@ from replicator.control_plane.domain import job as jobs
 from replicator.control_plane.domain import policy as policies
 from replicator.control_plane.domain import settlement
 from replicator.control_plane.domain import task as tasks
+from replicator.control_plane.domain import transfer as transfers
 from replicator.control_plane.domain.job import Job, JobState
 from replicator.control_plane.domain.object_row import ObjectRow
 from replicator.control_plane.domain.object_row import Outcome as ObjectOutcome
@@ -65,7 +66,7 @@ def apply_result(unit: Unit, node: NodeName, result: TaskResult, policy: RetryPo
         _note_refusal(unit, node, result, task)
         return None
     telling.corruption(unit, task, result)
-    task = tasks.report(task, result.transfer, now_ms=unit.now_ms)
+    task = tasks.report(task, transfers.of_wire(result.transfer), now_ms=unit.now_ms)
     if task.kind is TaskKind.SURVEY:
         _apply_survey(unit, task, result, policy)
     else:
@@ -75,7 +76,7 @@ def apply_result(unit: Unit, node: NodeName, result: TaskResult, policy: RetryPo
 
 def record_progress(unit: Unit, task: Task, progress: TaskProgress) -> Task:
     """Keep the numbers of a running attempt, if they are news."""
-    reported = tasks.report(task, progress.transfer, now_ms=unit.now_ms)
+    reported = tasks.report(task, transfers.of_wire(progress.transfer), now_ms=unit.now_ms)
     if reported is not task:
         unit.tasks.put(reported)
         unit.attempts.progress(reported)
@@ -120,6 +121,17 @@ def fail_without_source(unit: Unit, task: Task) -> bool:
     # Others may be ready that there was no room for.
     unit.note(Event(name="task.unassignable", fields={"task": task.id}, wakes=[task.dst_node], level="debug"))
     return True
+
+
+def fail_as_poison(unit: Unit, task: Task, *, boot_id: str, policy: RetryPolicy) -> Task | None:
+    """A ready task as the process `boot_id` of its node is to have it; None if too many were lost with it before."""
+    found = policies.before_claim(task, boot_id=boot_id, policy=policy, now_ms=unit.now_ms)
+    if found.state is not TaskState.FAILED:
+        return found
+    move(unit, found, error=found.error)
+    # Others may be ready that there was no room for.
+    unit.note(Event(name="task.poison", fields={"task": task.id}, wakes=[task.dst_node], level="debug"))
+    return None
 
 
 def conclude(

@@ -97,23 +97,32 @@ def poll(unit: Unit, session_id: str, request: Poll, *, terms: Terms) -> Polled:
     session = leases.renewed(session, lease_ms=terms.lease_ms, now_ms=unit.now_ms)
     unit.sessions.put(session)
     _measure(unit, session.node, request)
+    # Asked for before the results count, so that they find their tasks known.
+    in_hand = unit.tasks.in_hand(session.node)
     left: Counter[NodeName] = Counter()
     for results in outcomes.in_groups(request.results):
         outcomes.read_ahead(unit, results)
         for result in results:
             source = outcomes.apply_result(unit, session.node, result, terms.policy)
             left.update([] if source is None else [source])
-    held = [task for task in unit.tasks.in_hand(session.node) if _is_of(task, session)]
+    held = [task for task in _as_they_are_now(unit, in_hand) if _is_of(task, session)]
     reply = PollReply(
         acknowledged=[result.ref for result in request.results],
         abandon=_not_held(unit, request, held),
         limits=limits_of(unit, session.node),
     )
     _tend(unit, session, held, request, reply)
-    claimed = claiming.claim(unit, session, limit=request.capacity - len(reply.tasks), left=left)
+    claimed = claiming.claim(
+        unit, session, limit=request.capacity - len(reply.tasks), left=left, policy=terms.policy
+    )
     reply.tasks.extend(claimed.tasks)
     topics = (session.node, *(source_topic(source) for source in sorted(claimed.full)))
     return Polled(node=session.node, reply=reply, topics=topics)
+
+
+def _as_they_are_now(unit: Unit, tasks: Sequence[Task]) -> list[Task]:
+    found = unit.tasks.get_many(frozenset(task.id for task in tasks)) if tasks else {}
+    return [found[task.id] for task in tasks]
 
 
 def _measure(unit: Unit, name: NodeName, request: Poll) -> None:
@@ -128,8 +137,8 @@ def _space(request: OpenSession | Poll) -> Space | None:
 
 
 def _not_held(unit: Unit, request: Poll, held: list[Task]) -> list[TaskRef]:
-    refs = {ref_of(unit, task) for task in held}
-    return [progress.ref for progress in request.running if progress.ref not in refs]
+    names = {_name(unit, task) for task in held}
+    return [progress.ref for progress in request.running if _name_in(progress) not in names]
 
 
 def _end_earlier_session(unit: Unit, known: Node | None) -> None:
@@ -164,10 +173,10 @@ def _release_parked(unit: Unit, name: NodeName) -> None:
 
 def _tend(unit: Unit, session: Session, held: list[Task], request: Poll, reply: PollReply) -> None:
     """Renew what the node has in hand, and say again what it seems not to have heard."""
-    running = {progress.ref: progress for progress in request.running}
+    running = {_name_in(progress): progress for progress in request.running}
     unheard: list[Task] = []
     for task in held:
-        progress = running.get(ref_of(unit, task))
+        progress = running.get(_name(unit, task))
         if progress is not None:
             _renew(unit, outcomes.record_progress(unit, task, progress), session)
         if task.state is TaskState.CANCELLING or task.stop_asked:
@@ -190,6 +199,15 @@ def _renew(unit: Unit, task: Task, session: Session) -> Task:
     renewed = tasks.renew(task, _lease(session))
     unit.tasks.put(renewed)
     return renewed
+
+
+def _name(unit: Unit, task: Task) -> tuple[str, int, int]:
+    """What `ref_of` says, as a tuple: a node may have very many tasks in hand."""
+    return unit.control_plane, task.id, task.epoch
+
+
+def _name_in(ref: TaskRef) -> tuple[str, int, int]:
+    return ref.control_plane, ref.task_id, ref.epoch
 
 
 def _lease(session: Session) -> Lease:

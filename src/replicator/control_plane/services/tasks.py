@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from replicator.control_plane.domain import transfer as transfers
 from replicator.control_plane.domain.attempt import Attempt
 from replicator.control_plane.domain.explain_task import of_task
 from replicator.control_plane.domain.finding import Scene, moment
@@ -60,7 +61,7 @@ def task_view(task: Task, scene: Scene) -> TaskView:
         not_before=None if task.not_before_ms is None else moment(task.not_before_ms),
         parked_for=task.parked_for,
         parked_since=None if task.parked_since_ms is None else moment(task.parked_since_ms),
-        transfer=task.transfer,
+        transfer=transfers.to_wire(task.transfer),
         error=task.error,
         created_at=moment(task.created_at_ms),
         updated_at=moment(task.updated_at_ms),
@@ -78,7 +79,7 @@ def attempt_view(attempt: Attempt) -> AttemptView:
             "begun_at": moment(attempt.begun_at_ms),
             "ended_at": None if attempt.ended_at_ms is None else moment(attempt.ended_at_ms),
             "outcome": attempt.outcome,
-            "transfer": attempt.transfer,
+            "transfer": attempt.transfer._asdict(),
             "error": attempt.error,
         }
     )

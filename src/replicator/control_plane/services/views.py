@@ -15,10 +15,10 @@ from replicator.control_plane.domain.lease import Session
 from replicator.control_plane.domain.limits import NodeLimits
 from replicator.control_plane.domain.node import Node
 from replicator.control_plane.domain.task import Task, TaskState
+from replicator.control_plane.domain.transfer import NOTHING, Transfer
 from replicator.wire import nodes as wire
 from replicator.wire.jobs import JobProgress, JobView, PlanView, Verdict
 from replicator.wire.nodes import NodeView
-from replicator.wire.sessions import Transfer
 
 
 def node_view(node: Node, session: Session | None, limits: NodeLimits, *, tasks_in_hand: int) -> NodeView:
@@ -112,7 +112,7 @@ def _progress(job: Job, tasks: Sequence[Task], *, now_ms: int) -> JobProgress:
     waiting = accounting.waiting(job.planning.transfers_waiting)
     total = _sum([job.ended, waiting, *(accounting.so_far(task) for task in tasks)])
     rate, remaining_s = _speed(job, tasks, total, now_ms=now_ms)
-    return JobProgress(**total.model_dump(), rate_bytes_per_second=rate, remaining_seconds=remaining_s)
+    return JobProgress(**total._asdict(), rate_bytes_per_second=rate, remaining_seconds=remaining_s)
 
 
 def _speed(
@@ -138,7 +138,7 @@ def _rate(task: Task, *, now_ms: int) -> float:
 
 
 def _sum(transfers: Iterable[Transfer]) -> Transfer:
-    total = Transfer()
+    total = NOTHING
     for transfer in transfers:
         total = accounting.add(total, transfer)
     return total

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from replicator.kernel.errors import BrokenPeer, Corrupt, NotFound, ReplicatorError, Unavailable
 from replicator.wire.problem import Problem, error_of
 
+_HERE = "on this node"
 _RETRY_AFTER_S_MAX = 3600.0
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
@@ -32,11 +33,18 @@ def refusal_of(url: str, status: int, body: bytes, *, retry_after: str | None = 
     except ValidationError:
         said = ReplicatorError("no reason was given")
     if isinstance(said, NotFound) or type(said) is Corrupt:
-        return said
+        return in_its_place(url, said)
     message = f"{url} answered {status}: {said.message}"
     if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable(message, **_delay(retry_after))
     return BrokenPeer(message, status=status)
+
+
+def in_its_place(node: str, said: ReplicatorError) -> ReplicatorError:
+    """What `node`, a name or a URL, said of itself, as it is told elsewhere."""
+    if _HERE not in said.message:
+        return said
+    return type(said)(said.message.replace(_HERE, f"on {node}"), **said.data)
 
 
 def _delay(retry_after: str | None) -> dict[str, float]:

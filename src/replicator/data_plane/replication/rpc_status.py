@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from replicator.data_plane.replication.messages.fields import from_server
 from replicator.data_plane.replication.messages.refusals import decode_refusal, encode_refusal
+from replicator.data_plane.replication.refusals import in_its_place
 from replicator.kernel import errors
 from replicator.kernel.errors import BrokenPeer, ReplicatorError, Unavailable
 from replicator.wire.pb import replication_pb2 as pb
@@ -77,7 +78,7 @@ def error_of(url: str, call: Any) -> ReplicatorError:
     said = [value for key, value in call.trailing_metadata() or () if key == REFUSAL_KEY]
     if said:
         try:
-            return _decode(said[0])
+            return in_its_place(url, _decode(said[0]))
         except BrokenPeer as error:
             return error
     status, details = call.code(), str(call.details())[:_DETAILS_CHARS_MAX]

@@ -28,6 +28,13 @@ def test_a_refusal_is_about_the_source_or_about_the_talk_with_it(
     assert isinstance(refusal, means)
 
 
+def test_what_a_node_says_of_itself_names_it_elsewhere() -> None:
+    problem = problem_of(errors.NotFound("there is no object 'zzz' on this node", object_id="zzz"))
+    refusal = refusal_of("http://source", problem.status, problem.model_dump_json().encode())
+    assert refusal.message == "there is no object 'zzz' on http://source"
+    assert refusal.data == {"object_id": "zzz"}
+
+
 @pytest.mark.parametrize(
     ("retry_after", "expected"),
     [("7", 7.0), ("999999999999", 3600.0), ("soon", None), ("-1", None), (None, None)],

@@ -12,6 +12,7 @@ from replicator.data_plane.ports import Versioning
 from replicator.data_plane.replication.messages.fields import from_server
 from replicator.data_plane.replication.messages.refusals import decode_refusal, encode_refusal
 from replicator.data_plane.replication.ports import Entry, Listing, Offer, Stretch, Wanted
+from replicator.data_plane.replication.refusals import in_its_place
 from replicator.kernel.digest import Digest
 from replicator.kernel.errors import BrokenPeer, InvalidRequest, ReplicatorError, TooLarge
 from replicator.kernel.manifest import PAGE_BYTES_MAX, decode_manifest
@@ -221,7 +222,7 @@ def _encode_offer(offer: Offer | ReplicatorError) -> pb.Offer:
 
 def _decode_offer(offer: pb.Offer, wanted: Wanted, node: NodeName) -> Offer | ReplicatorError:
     if offer.WhichOneof("answer") == "refused":
-        return decode_refusal(offer.refused)
+        return in_its_place(node, decode_refusal(offer.refused))
     offered = offer.offered
     version = VersionId(offered.version)
     _require(wanted.version in (None, version), "a version is not the one asked for")

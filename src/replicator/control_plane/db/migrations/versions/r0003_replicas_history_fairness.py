@@ -1,7 +1,7 @@
 """Several replicas, history, start times, deadlines, limits of tasks, and nodes with labels and maintenance.
 
-As in the step before, tables are set aside, made anew and filled again, on every database alike. A job that has
-no rank yet counts as one whose turn came when it was made.
+On Postgres columns are added where the rows are. SQLite sets tables aside, makes them anew and fills them, each
+copied once, and only forgets what the large ones referred to. A job that has no rank yet counts as one whose turn came when it was made.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.schema import CreateTable
+
+from replicator.runtime.logging import get_logger
 
 revision = "0003"
 down_revision = "0002"
@@ -32,7 +35,13 @@ _REMADE = (
     "sessions",
     "nodes",
 )
+_JOB_ROWS = ("job_objects", "job_events")
 _NUMBERED = ("jobs", "tasks")
+_TASK_LIVE = "state IN ('ready', 'leased', 'scheduled', 'held', 'cancelling')"
+# Columns that are set row by row, once they are there.
+_AT_FIRST = {"rank_ms": "0", "plan_rank_ms": "0"}
+# Indexes of the step before that are of something else now.
+_CHANGED = {"jobs_to_plan": "jobs", "tasks_ready": "tasks"}
 _NEW = {
     "nodes": {
         "labels": "'{}'",
@@ -50,30 +59,135 @@ _NEW = {
 
 
 def upgrade() -> None:
-    """Make them anew, and fill them."""
-    for table in _REMADE:
-        op.execute(f"CREATE TABLE old_{table} AS SELECT * FROM {table}")  # noqa: S608 - constants
-        op.drop_table(table)
-    _create_nodes()
-    _create_jobs()
-    _create_job_rows()
+    """Widen what is there, and make what is new."""
+    if op.get_bind().dialect.name == "postgresql":
+        _widen()
+    else:
+        _remake()
+    now_ms = _NOW[op.get_bind().dialect.name]
+    op.execute(f"UPDATE control_plane SET history_from_ms = {now_ms} WHERE {_HAS_JOBS}")  # noqa: S608
     _create_history()
     _create_duties()
-    for table in reversed(_REMADE):
-        _fill(table)
-        op.drop_table(f"old_{table}")
     _create_indexes()
 
 
-def _fill(table: str) -> None:
+_HAS_JOBS = "EXISTS (SELECT 1 FROM jobs)"
+_NOW = {
+    "sqlite": "CAST(strftime('%s', 'now') AS INTEGER) * 1000",
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) AS bigint) * 1000",
+}
+
+
+def _widen() -> None:
+    """Nothing is copied: what objects and events refer to is forgotten, and columns are added."""
+    for table in _JOB_ROWS:
+        for key in sa.inspect(op.get_bind()).get_foreign_keys(table):
+            op.drop_constraint(str(key["name"]), table, type_="foreignkey")
+    for table, columns in _added().items():
+        for column in columns:
+            default = _NEW.get(table, {}).get(column.name)
+            if default is not None:
+                column.server_default = sa.DefaultClause(sa.text(_AT_FIRST.get(column.name, default)))
+            op.add_column(table, column)
+            if default is not None:
+                op.alter_column(table, column.name, server_default=None)
+    op.alter_column("links", "bytes_per_s", nullable=True)
+    for index, table in _CHANGED.items():
+        op.drop_index(index, table)
+    for table in _REMADE:
+        _order_by_bytes(table)
+    for table in _NUMBERED:
+        newest = f"SELECT coalesce(max(id), 0) + 1 FROM {table}"  # noqa: S608 - constants
+        op.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), ({newest}), false)")
+    op.execute(f"UPDATE jobs SET plan_rank_ms = {_NEW['jobs']['plan_rank_ms']}")  # noqa: S608 - constants
+    # Tasks that have ended are never in any order again.
+    op.execute(f"UPDATE tasks SET rank_ms = {_NEW['tasks']['rank_ms']} WHERE {_TASK_LIVE}")  # noqa: S608
+
+
+def _order_by_bytes(table: str) -> None:
+    """Whatever the database was made with. The rows stay as they are; indexes of text are made anew."""
+    columns = sa.inspect(op.get_bind()).get_columns(table)
+    texts = [str(column["name"]) for column in columns if isinstance(column["type"], sa.Text)]
+    op.execute(f"ALTER TABLE {table} " + ", ".join(f'ALTER {name} TYPE text COLLATE "C"' for name in texts))
+    get_logger().info("migration.widened", table=table, revision=revision)
+
+
+def _remake() -> None:
+    """SQLite changes no table: each is copied once, but for the large ones, whose rows stay as they are."""
+    _forget_keys()
+    others = [table for table in _REMADE if table not in _JOB_ROWS]
+    for table in others:
+        for index in sa.inspect(op.get_bind()).get_indexes(table):
+            op.drop_index(str(index["name"]), table)
+        op.rename_table(table, f"old_{table}")
+    op.rename_table("control_plane", "old_control_plane")
+    op.create_table(
+        "control_plane",
+        sa.Column("id", _TEXT, primary_key=True),
+        sa.Column("history_from_ms", _BIG_INT),
+    )
+    _fill("control_plane")
+    op.drop_table("old_control_plane")
+    _create_nodes()
+    _create_jobs()
+    for table in reversed(others):
+        _fill(table)
+    for table in others:
+        op.drop_table(f"old_{table}")
+
+
+def _forget_keys() -> None:
+    """The tables as they are without foreign keys: only the words of the schema change.
+
+    Source: "Making Other Kinds Of Table Schema Changes" in the documentation of SQLite's ALTER TABLE.
+    """
     connection = op.get_bind()
-    kept = [column["name"] for column in sa.inspect(connection).get_columns(f"old_{table}")]
+    version = int(connection.exec_driver_sql("PRAGMA schema_version").scalar_one())
+    connection.exec_driver_sql("PRAGMA writable_schema = ON")
+    for table in _job_rows():
+        words = str(CreateTable(table).compile(dialect=connection.dialect)).strip()
+        connection.exec_driver_sql(
+            "UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = ?", (words, table.name)
+        )
+    connection.exec_driver_sql(f"PRAGMA schema_version = {version + 1}")
+    connection.exec_driver_sql("PRAGMA writable_schema = RESET")
+
+
+def _fill(table: str) -> None:
+    kept = [column["name"] for column in sa.inspect(op.get_bind()).get_columns(f"old_{table}")]
     new = _NEW.get(table, {})
     into, values = ", ".join([*kept, *new]), ", ".join([*kept, *new.values()])
     op.execute(f"INSERT INTO {table} ({into}) SELECT {values} FROM old_{table}")  # noqa: S608 - constants
-    if table in _NUMBERED and connection.dialect.name == "postgresql":
-        newest = f"SELECT coalesce(max(id), 0) + 1 FROM {table}"  # noqa: S608 - constants
-        op.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), ({newest}), false)")
+    get_logger().info("migration.copied", table=table, revision=revision)
+
+
+def _added() -> dict[str, list[sa.Column[Any]]]:
+    """What tables of the steps before gain."""
+    return {
+        "control_plane": [sa.Column("history_from_ms", _BIG_INT)],
+        "nodes": [
+            sa.Column("labels", sa.JSON, nullable=False),
+            sa.Column("labels_by_operator", sa.Boolean, nullable=False),
+            sa.Column("zone", _TEXT),
+            sa.Column("zone_by_operator", sa.Boolean, nullable=False),
+            sa.Column("maintenance", sa.Boolean, nullable=False),
+            sa.Column("bytes_total", _BIG_INT),
+            sa.Column("bytes_free", _BIG_INT),
+        ],
+        "node_limits": [sa.Column(name, sa.Integer) for name in ("tasks_max", "serves_max")],
+        "links": [sa.Column("tasks_max", sa.Integer)],
+        "jobs": [
+            sa.Column("tasks_max", sa.Integer),
+            *_required("rank_ms", "plan_rank_ms"),
+            *(sa.Column(name, _BIG_INT) for name in ("start_at_ms", "deadline_at_ms", "retried_at_ms")),
+            sa.Column("postponed", sa.Boolean, nullable=False),
+        ],
+        "tasks": [
+            *_required("rank_ms"),
+            sa.Column("losses", sa.Integer, nullable=False),
+            sa.Column("lapsed_boot_id", _TEXT),
+        ],
+    }
 
 
 def _transfer() -> list[sa.Column[int]]:
@@ -158,6 +272,7 @@ def _task_columns() -> list[sa.Column[Any]]:
         sa.Column("failures", sa.Integer, nullable=False),
         sa.Column("parks", sa.Integer, nullable=False),
         sa.Column("losses", sa.Integer, nullable=False),
+        sa.Column("lapsed_boot_id", _TEXT),
         sa.Column("parked_for", _TEXT),
         sa.Column("parked_since_ms", _BIG_INT),
         sa.Column("lease_session_id", _TEXT),
@@ -282,9 +397,11 @@ def _create_jobs() -> None:
     )
 
 
-def _create_job_rows() -> None:
-    op.create_table(
+def _job_rows() -> list[sa.Table]:
+    tables = sa.MetaData()
+    objects = sa.Table(
         "job_objects",
+        tables,
         sa.Column("job_id", _BIG_INT, primary_key=True, autoincrement=False),
         sa.Column("id", _BIG_INT, primary_key=True, autoincrement=False),
         sa.Column("task_id", _BIG_INT),
@@ -305,8 +422,9 @@ def _create_job_rows() -> None:
         ),
         sqlite_with_rowid=False,
     )
-    op.create_table(
+    events = sa.Table(
         "job_events",
+        tables,
         sa.Column("job_id", _BIG_INT, primary_key=True, autoincrement=False),
         sa.Column("id", _BIG_INT, primary_key=True, autoincrement=False),
         sa.Column("at_ms", _BIG_INT, nullable=False),
@@ -314,6 +432,7 @@ def _create_job_rows() -> None:
         sa.Column("fields", sa.JSON, nullable=False),
         sqlite_with_rowid=False,
     )
+    return [objects, events]
 
 
 def _create_history() -> None:
@@ -363,10 +482,10 @@ def _create_indexes() -> None:
     _partial("nodes_to_join", "nodes", ["join_at_ms"], "join_at_ms IS NOT NULL")
     _partial("nodes_disconnected", "nodes", ["name"], "session_id IS NULL")
     _partial("nodes_connected", "nodes", ["name"], "session_id IS NOT NULL")
-    op.create_index("sessions_by_node", "sessions", ["node"])
+    _index("sessions_by_node", "sessions", ["node"])
     _partial("sessions_open", "sessions", ["expires_at_ms"], "ended_at_ms IS NULL")
-    op.create_index("jobs_by_state", "jobs", ["state", "id"])
-    op.create_index("jobs_by_idempotency_key", "jobs", ["idempotency_key"], unique=True)
+    _index("jobs_by_state", "jobs", ["state", "id"])
+    _index("jobs_by_idempotency_key", "jobs", ["idempotency_key"], unique=True)
     _partial("jobs_live_by_source", "jobs", ["src_node", "id"], _JOB_LIVE)
     _partial("jobs_live_by_destination", "jobs", ["dst_node", "id"], _JOB_LIVE)
     _partial("jobs_to_plan", "jobs", ["plan_rank_ms", "id"], "to_plan")
@@ -377,13 +496,8 @@ def _create_indexes() -> None:
     _partial("jobs_ended", "jobs", ["finished_at_ms"], "finished_at_ms IS NOT NULL")
     _partial("jobs_dry_runs", "jobs", ["plan_fingerprint", "id"], "dry_run AND state = 'succeeded'")
     _partial("jobs_limited", "jobs", ["dst_node", "id"], f"bytes_per_second IS NOT NULL AND {_JOB_LIVE}")
-    _partial(
-        "tasks_live_by_job",
-        "tasks",
-        ["job_id", "state"],
-        "state IN ('ready', 'leased', 'scheduled', 'held', 'cancelling')",
-    )
-    op.create_index("tasks_by_job", "tasks", ["job_id", "id"])
+    _partial("tasks_live_by_job", "tasks", ["job_id", "state"], _TASK_LIVE)
+    _index("tasks_by_job", "tasks", ["job_id", "id"])
     _partial("tasks_ready", "tasks", ["dst_node", "rank_ms", "id"], "state = 'ready'")
     _partial("tasks_ready_by_link", "tasks", ["dst_node", "src_node", "rank_ms", "id"], "state = 'ready'")
     _partial("tasks_failed", "tasks", ["id"], "state = 'failed'")
@@ -400,20 +514,25 @@ def _create_indexes() -> None:
         ["job_id", "outcome", "action", "id"],
         "outcome = 'pending' AND task_id IS NULL",
     )
-    op.create_index("job_objects_by_outcome", "job_objects", ["job_id", "outcome", "id"])
+    _index("job_objects_by_outcome", "job_objects", ["job_id", "outcome", "id"])
     _partial(
         "job_objects_holders",
         "job_objects",
         ["manifest"],
         "outcome IN ('verified', 'skipped') AND manifest IS NOT NULL",
     )
-    op.create_index("links_by_destination", "links", ["dst_node", "src_node"])
-    op.create_index("job_history_by_state", "job_history", ["state", "id"])
-    op.create_index("job_history_by_idempotency_key", "job_history", ["idempotency_key"], unique=True)
-    op.create_index("job_history_by_end", "job_history", ["finished_at_ms"])
-    op.create_index("task_history_by_job", "task_history", ["job_id", "id"])
+    _index("links_by_destination", "links", ["dst_node", "src_node"])
+    _index("job_history_by_state", "job_history", ["state", "id"])
+    _index("job_history_by_idempotency_key", "job_history", ["idempotency_key"], unique=True)
+    _index("job_history_by_end", "job_history", ["finished_at_ms"])
+    _index("task_history_by_job", "task_history", ["job_id", "id"])
 
 
 def _partial(name: str, table: str, columns: list[str], where: str) -> None:
     condition = sa.text(where)
-    op.create_index(name, table, columns, sqlite_where=condition, postgresql_where=condition)
+    _index(name, table, columns, sqlite_where=condition, postgresql_where=condition)
+
+
+def _index(name: str, table: str, columns: list[str], **options: Any) -> None:
+    """Those that are there already are of the same columns."""
+    op.create_index(name, table, columns, if_not_exists=True, **options)
