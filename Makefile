@@ -31,8 +31,9 @@ check: $(READY)
 
 test: check ## every check
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2
+	$(BIN)/coverage run -m pytest -n 2 tests/unit
 	$(BIN)/python scripts/coverage_gate.py
+	$(BIN)/pytest -n 2 --ignore tests/unit
 
 load: $(READY) ## the load tests in full: 20 GiB, 1 M objects, 10,000 connections; half an hour and 10 GB of disk
 	REPLICATOR_TEST_LOAD=full $(BIN)/pytest tests/load -n0 -s

@@ -48,14 +48,14 @@ def test_paused_it_stays_paused_and_resumed_it_goes_on(mesh: Mesh, seed: int, vi
     mesh.gate("a").release()
     process_of(mesh, victim).start()
     mesh.wait_connected()
-    # One that has not heard of it goes on, and is right.
-    assert mesh.job(job).status == "paused"
-    if victim != "control plane":
+    # A destination that has not heard of the pause goes on, and is right: it may have finished the job by now.
+    unheard = victim == "control plane"
+    status = mesh.job(job).status
+    assert status == "paused" or (unheard and status == "succeeded")
+    if not unheard:
         assert mesh.read("b", object_id) is None
     resumed = mesh.order(job, "resume")
-    # A destination that had not heard of the pause may have finished the job by now.
-    over = victim == "control plane" and resumed.status_code == httpx.codes.CONFLICT
-    assert over or resumed.is_success
+    assert resumed.is_success or (unheard and resumed.status_code == httpx.codes.CONFLICT)
     ended = mesh.ended(job)
     (row,) = require_accounts(mesh, ended)
     assert row.outcome in ("verified", "skipped")

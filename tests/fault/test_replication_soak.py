@@ -29,7 +29,8 @@ def test_nodes_that_keep_their_word(tmp_path: Path, seed: int) -> None:
 
 def test_a_loss_is_a_violation(tmp_path: Path, seed: int) -> None:
     soak = ReplicationSoak(tmp_path, seed=seed, say=print, faults=[JobFault("loss", 1, lose_an_object)])
-    with pytest.raises(AssertionError, match="should"):
+    # What is lost before a job has read it ends that job; otherwise the accounts of a side are wrong.
+    with pytest.raises(AssertionError, match=r"should|is gone at the source"):
         soak.run(QUICK_S * 10)
 
 

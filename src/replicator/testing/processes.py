@@ -161,8 +161,13 @@ class ServerProcess:
         self.wait()
 
     def suspend(self) -> None:
-        """Stop it where it is: it keeps its connections, and says nothing."""
+        """Stop it where it is, and wait until all its threads stand: it keeps its connections, and says nothing."""
         self._signal(signal.SIGSTOP)
+        # The signal is only on its way when `kill` returns: a thread that runs may still answer somebody.
+        state = os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT
+        wait_until(
+            lambda: not self.is_running or os.waitid(os.P_PID, self.pid, state), "all of it stands still"
+        )
 
     def resume(self) -> None:
         """Let it go on after `suspend`; does nothing to one that runs."""

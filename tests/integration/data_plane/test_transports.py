@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -110,10 +108,10 @@ def test_a_node_that_stands_still_is_noticed_however_long_the_answer_may_take(tm
         opened = peer_opener("grpc", timeout_s=1.0, clock=SystemClock())(source_of(node))
         with closing(opened) as peer:
             assert peer.hello() == "node1"
-            os.kill(node.pid, signal.SIGSTOP)
+            node.suspend()
             try:
                 with pytest.raises(Unavailable):
                     peer.prove([wanted("a")], size_bytes=1)
             finally:
-                os.kill(node.pid, signal.SIGCONT)
+                node.resume()
             assert peer.hello() == "node1"

@@ -137,6 +137,13 @@ def test_what_agrees_is_skipped_and_counted() -> None:
     assert (dry.plan, dry.plan_job_id) == (Plan(), 1)
 
 
+def test_the_plan_of_a_verification_deletes_nothing() -> None:
+    spec = replace(SPEC, kind=JobKind.VERIFY, dry_run=True)
+    survey = SurveyResult(plan=Plan(objects_to_delete=3, bytes_lacking=9))
+    verified = jobs.compared(job_in(spec=spec), survey)
+    assert verified.plan == Plan(objects_to_delete=0, bytes_lacking=9)
+
+
 def test_tasks_take_what_waits() -> None:
     planning = Planning(transfers_waiting=2, deletes_waiting=1)
     job = jobs.assigned(job_in(planning=planning), task_in(), found_rows()[:3], now_ms=5)

@@ -5,7 +5,7 @@ import pytest
 from replicator.control_plane.domain import lease as leases
 from replicator.control_plane.domain import node as nodes
 from replicator.control_plane.domain.lease import Session
-from replicator.control_plane.domain.node import AddressOrigin, Node
+from replicator.control_plane.domain.node import AddressOrigin, Node, Space
 from replicator.kernel.errors import Fenced
 from replicator.kernel.names import NodeName
 
@@ -101,3 +101,30 @@ def test_a_session_that_is_over_is_fenced(
 ) -> None:
     with pytest.raises(Fenced, match=told):
         leases.require_live(given, boot_id=boot_id, now_ms=now_ms)
+
+
+def test_what_an_operator_says_of_a_node_goes_before_what_it_says_itself() -> None:
+    node = nodes.located(nodes.labelled(connected(), {"rack": "a"}, now_ms=2), "here", now_ms=3)
+    again = nodes.connect(
+        node, name=NAME, session_id="t", base_url="http://own", labels={"rack": "b"}, zone="there", now_ms=4
+    )
+    assert (again.labels, again.zone, again.updated_at_ms) == ({"rack": "a"}, "here", 4)
+    back = nodes.located(nodes.labelled(again, None, now_ms=5), None, now_ms=5)
+    assert (back.labels, back.zone) == ({}, None)
+    own = nodes.connect(
+        back, name=NAME, session_id="u", base_url="http://own", labels={"rack": "b"}, zone="there", now_ms=6
+    )
+    assert (own.labels, own.zone) == ({"rack": "b"}, "there")
+
+
+def test_a_node_is_taken_out_of_service_and_put_back() -> None:
+    out = nodes.maintained(connected(), True, now_ms=2)
+    assert (out.maintenance, out.updated_at_ms) == (True, 2)
+    assert not nodes.maintained(out, False, now_ms=3).maintenance
+
+
+def test_a_node_that_says_nothing_new_of_its_disk_is_the_same() -> None:
+    node = nodes.measured(connected(), Space(bytes_total=10, bytes_free=4))
+    assert (node.bytes_total, node.bytes_free) == (10, 4)
+    assert nodes.measured(node, Space(bytes_total=10, bytes_free=4)) is node
+    assert nodes.measured(node, None) is node

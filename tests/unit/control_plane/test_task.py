@@ -160,3 +160,11 @@ def test_a_task_that_shall_stop_stays_leased_until_its_node_has() -> None:
     asked = tasks.ask_to_stop(task_in(S.LEASED), now_ms=5)
     assert (asked.state, asked.stop_asked, asked.lease) == (S.LEASED, True, LEASE)
     assert (tasks.hold(asked, now_ms=6).state, tasks.hold(asked, now_ms=6).lease) == (S.HELD, None)
+
+
+def test_the_process_that_has_fallen_silent_is_remembered_until_its_end_is_known() -> None:
+    task = tasks.claim(task_in(S.READY), lease=LEASE, now_ms=5)
+    assert tasks.lapse(task).lapsed_boot_id == LEASE.boot_id
+    assert tasks.lapse(task_in(S.READY, lapsed_boot_id="before")).lapsed_boot_id is None
+    lost = tasks.lose(tasks.lapse(task))
+    assert (lost.lapsed_boot_id, lost.losses) == (None, 1)
