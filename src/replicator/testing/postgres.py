@@ -7,6 +7,7 @@ removes the folder.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import pwd
@@ -179,8 +180,7 @@ class PostgresServer:
     def close(self) -> None:
         """End it and remove everything."""
         if not self._held.closed:
-            self._held.close()
-            self._watcher.wait(_ANSWER_S)
+            _let_go(self._watcher, self._held)
             if self._process is not None:
                 self._process.wait(_ANSWER_S)
 
@@ -223,11 +223,16 @@ def _watch(folder: Path) -> tuple[subprocess.Popen[bytes], Any]:
     return watcher, watcher.stdin
 
 
+def _let_go(watcher: subprocess.Popen[bytes], held: Any) -> None:
+    held.close()
+    watcher.wait(_ANSWER_S)
+
+
 @cache
 def _empty_cluster() -> Path:
     """Made once by each process of the tests, and copied: that is several times faster."""
     folder = Path(tempfile.mkdtemp(prefix="replicator-pg-empty-", dir=_MEMORY if _MEMORY.is_dir() else None))
-    _empty_watch.append(_watch(folder))
+    atexit.register(_let_go, *_watch(folder))
     _own(folder)
     subprocess.run(
         [
@@ -241,9 +246,6 @@ def _empty_cluster() -> Path:
     )
     (folder / "data" / "pg_hba.conf").write_text(_HBA)
     return folder / "data"
-
-
-_empty_watch: list[Any] = []
 
 
 def _copy_of_empty(folder: Path) -> None:
