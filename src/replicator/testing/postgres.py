@@ -166,9 +166,15 @@ class PostgresServer:
     def pause(self) -> None:
         """Stop all of its processes where they are: connections stay open, nothing answers."""
         self._signal(signal.SIGSTOP)
-        for child in self._children():
+        assert self._process is not None
+        # A signal is only on its way when it was sent: who still runs may answer, or fork another.
+        parent = self._process.pid
+        wait_until(lambda: not _runs(parent), "the server stands still")
+        children = self._children()
+        for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGSTOP)
+        wait_until(lambda: not any(map(_runs, children)), "all of its processes stand still")
 
     def resume(self) -> None:
         """Let them go on."""
@@ -302,7 +308,16 @@ def _free_port() -> int:
 
 
 def _lives(pid: int) -> bool:
+    return _state(pid) != "Z"
+
+
+def _runs(pid: int) -> bool:
+    return _state(pid) not in "ZT"
+
+
+def _state(pid: int) -> str:
+    """As the kernel has it: Z of one that has ended or is not there, T of one that was stopped."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "Z"

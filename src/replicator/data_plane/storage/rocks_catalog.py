@@ -3,7 +3,7 @@
 Why RocksDB: inserts of random digests stay at 300,000/s whatever the size, where a B-tree falls to a tenth
 (`docs/adr/0002`). Its write-ahead log is not synced with each batch: the store's own log is, and makes up for
 what a power cut takes (`docs/adr/0008`). So a write-ahead log is read up to its first damage, and the rest of it
-comes from the segments.
+comes from the segments; damage that RocksDB would never get past is refused before it opens (`rocks_log`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 from rocksdict import (
     AccessType,
@@ -28,6 +29,7 @@ from rocksdict import (
 )
 
 from replicator.data_plane.storage.catalog import FAMILIES, Batch, Family, Skip
+from replicator.data_plane.storage.rocks_log import endless_record
 from replicator.kernel.errors import Corrupt, InvalidRequest, StoreFailed, Unavailable
 
 MEBIBYTE = 1024 * 1024
@@ -49,6 +51,9 @@ class RocksCatalog:
     """
 
     def __init__(self, path: str, *, cache_bytes: int, read_only: bool = False) -> None:
+        endless = endless_record(Path(path))
+        if endless is not None:
+            raise _does_not_open(path, endless)
         cache = Cache(cache_bytes)
         families: dict[str, Options] = {family: family_options(family, cache) for family in FAMILIES}
         try:
@@ -65,12 +70,7 @@ class RocksCatalog:
                     "date",
                     path=path,
                 ) from error
-            raise Unavailable(
-                f"the catalog in '{path}' does not open: {error}. Nothing was changed. If the disk is well, "
-                "make it anew from the segments: replicator store rebuild-catalog --data-dir "
-                f"{os.path.dirname(os.path.abspath(path))}",
-                path=path,
-            ) from error
+            raise _does_not_open(path, error) from error
         self._read_only = read_only
         self._family = {family: self._db.get_column_family(family) for family in FAMILIES}
         self._handle = {family: self._db.get_column_family_handle(family) for family in FAMILIES}
@@ -212,6 +212,15 @@ def _behind(prefix: bytes) -> bytes | None:
     """The least key that is greater than all that begin with `prefix`; None where there is none."""
     head = prefix.rstrip(b"\xff")
     return head[:-1] + bytes([head[-1] + 1]) if head else None
+
+
+def _does_not_open(path: str, why: object) -> Unavailable:
+    return Unavailable(
+        f"the catalog in '{path}' does not open: {why}. Nothing was changed. If the disk is well, "
+        "make it anew from the segments: replicator store rebuild-catalog --data-dir "
+        f"{os.path.dirname(os.path.abspath(path))}",
+        path=path,
+    )
 
 
 def _unreadable(family: Family, error: Exception) -> Corrupt:

@@ -120,3 +120,44 @@ def test_a_scan_ends_with_its_prefix_whatever_bytes_that_ends_in(tmp_path: Path,
     found = [key for key, _ in catalog.scan("meta", prefix)]
     assert found == sorted(key for key in keys if key.startswith(prefix))
     catalog.close()
+
+
+ENDLESS = (5, 6, 7, 8, 11)
+"""Types of records that RocksDB reads for ever where it meets them behind another one."""
+
+
+def headers(log: bytes) -> list[int]:
+    """Where the records of a log of less than a block begin."""
+    places = [0]
+    while places[-1] + 7 < len(log):
+        length = int.from_bytes(log[places[-1] + 4 : places[-1] + 6], "little")
+        places.append(places[-1] + 7 + length)
+    return places[:-1]
+
+
+@pytest.mark.parametrize("pattern", ["MANIFEST-*", "*.log"])
+def test_a_log_that_would_be_read_for_ever_is_refused(crashed: Path, pattern: str) -> None:
+    log = max(crashed.glob(pattern), key=lambda path: path.stat().st_size)
+    whole = log.read_bytes()
+    places = headers(whole)
+    assert len(places) > 5
+    for kind, place in zip(ENDLESS, places[1:], strict=False):
+        damaged = bytearray(whole)
+        damaged[place + 6] = kind
+        log.write_bytes(damaged)
+        with pytest.raises(Unavailable, match=rf"byte {place + 6} of {log.name} is damaged.*rebuild-catalog"):
+            rocks(str(crashed))
+    log.write_bytes(whole)
+    rocks(str(crashed)).close()
+
+
+def test_a_manifest_that_nothing_names_is_not_looked_at(crashed: Path) -> None:
+    (crashed / "MANIFEST-999999").write_bytes(bytes([0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 5]))
+    rocks(str(crashed)).close()
+
+
+def test_a_folder_that_says_nothing_is_left_to_rocksdb(tmp_path: Path) -> None:
+    rocks(str(tmp_path / "new")).close()
+    (tmp_path / "new" / "CURRENT").unlink()
+    with pytest.raises(Unavailable, match="does not open"):
+        RocksCatalog(str(tmp_path / "new"), cache_bytes=1, read_only=True)
