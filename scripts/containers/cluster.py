@@ -26,11 +26,12 @@ class Cluster:
 
     engine: Engine
     repository: Path
+    profile: str | None = None
 
-    def up(self) -> None:
-        """Start everything and wait until every health check passes."""
-        self._compose("up", "--detach", "--no-build", "--pull", "never")
-        for service in SERVICES:
+    def up(self, *services: str) -> None:
+        """Start `services` and what they need, or all; wait until the health checks of `services` pass."""
+        self._compose("up", "--detach", "--no-build", "--pull", "never", *services)
+        for service in services or SERVICES:
             self.wait_healthy(service)
 
     def down(self) -> None:
@@ -44,6 +45,14 @@ class Cluster:
     def start(self, service: str) -> None:
         """Start a service that was stopped or killed."""
         self._compose("start", service)
+
+    def restart(self, service: str) -> None:
+        """Stop a service in order, and start it again."""
+        self._compose("restart", service)
+
+    def execute(self, service: str, *command: str) -> str:
+        """What `command` prints inside the service's container."""
+        return self.engine.docker("exec", _container(service), *command)
 
     def limit_cpus(self, service: str, cpus: float) -> None:
         """Give a service `cpus` processors' worth of time."""
@@ -79,7 +88,10 @@ class Cluster:
         return json.loads(self.engine.docker("inspect", _container(service)))[0]
 
     def _compose(self, *arguments: str) -> str:
-        return self.engine.docker("compose", *arguments, timeout_s=_COMPOSE_TIMEOUT_S, cwd=self.repository)
+        profile = () if self.profile is None else ("--profile", self.profile)
+        return self.engine.docker(
+            "compose", *profile, *arguments, timeout_s=_COMPOSE_TIMEOUT_S, cwd=self.repository
+        )
 
 
 def _container(service: str) -> str:

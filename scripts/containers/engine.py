@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,34 @@ _STAND_IN = """\
 FROM base-system
 COPY wheels /opt/wheels
 COPY pip.conf /etc/pip.conf
+"""
+# Others' images, as far as docker-compose.yml uses them: Debian's packages behind the same names and variables.
+_POSTGRES = """\
+FROM others-system
+COPY postgres.sh /postgres.sh
+STOPSIGNAL SIGINT
+ENTRYPOINT ["sh", "/postgres.sh"]
+"""
+_POSTGRES_SH = """\
+set -e
+data=/var/lib/postgresql/data
+bin=$(echo /usr/lib/postgresql/*/bin)
+as="setpriv --reuid postgres --regid postgres --clear-groups"
+if [ ! -s $data/PG_VERSION ]; then
+    chown postgres $data
+    echo "$POSTGRES_PASSWORD" >/tmp/password
+    $as $bin/initdb -D $data -U "$POSTGRES_USER" --pwfile /tmp/password -E UTF8 --locale C.UTF-8 -A trust
+    echo "host all all all scram-sha-256" >>$data/pg_hba.conf
+    echo "CREATE DATABASE $POSTGRES_DB" | $as $bin/postgres --single -D $data postgres
+fi
+install -d -o postgres /var/run/postgresql
+exec $as $bin/postgres -D $data -c listen_addresses='*'
+"""
+_HAPROXY = """\
+FROM others-system
+RUN mkdir -p /usr/local/etc/haproxy
+USER haproxy
+ENTRYPOINT ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
 """
 _PIP_CONF = """\
 [global]
@@ -133,6 +162,22 @@ def build_images(engine: Engine, *, repository: Path, artefacts: Artefacts) -> N
     (context / "pip.conf").write_text(_PIP_CONF)
     _build(engine, context, tag=_BASE_IMAGE)
     _build(engine, repository, "--file", repository / "docker" / "Dockerfile", tag=IMAGE)
+    if artefacts.others is not None:
+        _build_others(engine, artefacts.others, (repository / "docker-compose.yml").read_text())
+
+
+def _build_others(engine: Engine, system: Path, compose: str) -> None:
+    """Stand-ins for the official images of Postgres and HAProxy, under the names that users' engines fetch them by."""
+    engine.docker("import", "-", "others-system", stdin=system, timeout_s=_BUILD_TIMEOUT_S)
+    context = engine.folder / "others"
+    context.mkdir()
+    (context / "postgres.sh").write_text(_POSTGRES_SH)
+    for name, dockerfile in (("postgres", _POSTGRES), ("haproxy", _HAPROXY)):
+        (context / "Dockerfile").write_text(dockerfile)
+        tag = re.search(rf"image: ({name}:\S+)", compose)
+        if tag is None:
+            raise StepFailed(f"docker-compose.yml names no image of {name}")
+        _build(engine, context, tag=tag[1])
 
 
 def _build(engine: Engine, context: Path, *options: str | Path, tag: str) -> None:

@@ -31,6 +31,12 @@ def post_json(url: str, body: dict[str, Any]) -> Any:
     return json.loads(reply.read())
 
 
+def put_json(url: str, body: dict[str, Any]) -> Any:
+    """The body of the answer to `PUT url`; raises `StepFailed` unless it is a success."""
+    reply = _request("PUT", url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return json.loads(reply.read())
+
+
 def put_object(node_url: str, object_id: str, source: Path) -> Any:
     """Stream the file `source` to a node as `object_id`; returns its answer."""
     with source.open("rb") as body:

@@ -17,6 +17,7 @@ from containers.machine import require_machine
 from containers.outcome import SKIPPED_EXIT_CODE, Skipped, StepFailed
 from containers.sandbox import run_inside, workspace
 from containers.scenario import play
+from containers.scenario_ha import play_ha
 from containers.steps import step
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -60,6 +61,12 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--cache", type=Path, default=default_cache(), help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="of the objects' bytes; default: %(default)s")
+    parser.add_argument(
+        "--ha",
+        action="store_true",
+        help="the profile `ha` instead: a hundred jobs while control planes are killed and Postgres is restarted, "
+        "with Debian's Postgres and HAProxy in place of the official images",
+    )
     parser.add_argument("--inside", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -73,9 +80,9 @@ def _outside(options: argparse.Namespace) -> int:
     started = time.monotonic()
     require_machine()
     step("base system, wheels and compose plugin")
-    obtain(repository=REPOSITORY, cache=options.cache)
+    obtain(repository=REPOSITORY, cache=options.cache, others=options.ha)
     with workspace() as folder:
-        same = ["--cache", str(options.cache), "--seed", str(options.seed)]
+        same = ["--cache", str(options.cache), "--seed", str(options.seed), *(["--ha"] if options.ha else [])]
         code = run_inside(
             [sys.executable, str(PROGRAM), *same, "--inside", str(folder)], timeout_s=_RUN_TIMEOUT_S
         )
@@ -86,23 +93,25 @@ def _outside(options: argparse.Namespace) -> int:
 
 def _inside(options: argparse.Namespace) -> None:
     folder: Path = options.inside
-    artefacts = obtain(repository=REPOSITORY, cache=options.cache)
+    artefacts = obtain(repository=REPOSITORY, cache=options.cache, others=options.ha)
     with started_engine(
         folder / "engine", cgroup=f"/{folder.name}", compose_plugin=artefacts.compose_plugin
     ) as engine:
         try:
-            _build_and_play(engine, artefacts, folder=folder, seed=options.seed)
+            _build_and_play(engine, artefacts, folder=folder, options=options)
         except BaseException:
             print(f"--- the engine's log\n{engine.log_tail()}", file=sys.stderr, flush=True)
             raise
 
 
-def _build_and_play(engine: Engine, artefacts: Artefacts, *, folder: Path, seed: int) -> None:
+def _build_and_play(
+    engine: Engine, artefacts: Artefacts, *, folder: Path, options: argparse.Namespace
+) -> None:
     step("the image")
     build_images(engine, repository=REPOSITORY, artefacts=artefacts)
-    cluster = Cluster(engine=engine, repository=REPOSITORY)
+    cluster = Cluster(engine=engine, repository=REPOSITORY, profile="ha" if options.ha else None)
     try:
-        play(cluster, folder=folder, seed=seed)
+        (play_ha if options.ha else play)(cluster, folder=folder, seed=options.seed)
     except BaseException:
         print(f"--- the containers' logs\n{cluster.logs()}", file=sys.stderr, flush=True)
         raise
