@@ -153,7 +153,9 @@ def test_a_log_that_would_be_read_for_ever_is_refused(crashed: Path, pattern: st
 
 def test_a_manifest_that_nothing_names_is_not_looked_at(crashed: Path) -> None:
     (crashed / "MANIFEST-999999").write_bytes(bytes([0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 5]))
-    rocks(str(crashed)).close()
+    catalog = rocks(str(crashed))
+    assert held(catalog) == [b"%d" % number for number in range(10)]
+    catalog.close()
 
 
 def test_a_folder_that_says_nothing_is_left_to_rocksdb(tmp_path: Path) -> None:
