@@ -7,6 +7,12 @@ class StepFailed(Exception):
     """A step did not do what it should; the message says which and why."""
 
 
+def expect(holds: bool, what: str) -> None:
+    """Raise `StepFailed`, which says what was expected, unless it `holds`."""
+    if not holds:
+        raise StepFailed(f"expected: {what}")
+
+
 class Hopeless(StepFailed):
     """A step failed and waiting longer cannot help."""
 

@@ -15,7 +15,7 @@ from typing import Any
 from containers import http_api
 from containers.cluster import SERVICES, Cluster, bytes_below
 from containers.command import run, wait_until
-from containers.outcome import Hopeless, StepFailed
+from containers.outcome import Hopeless, StepFailed, expect
 from containers.steps import say, step
 
 CONTROL_PLANE = "http://localhost:8000"
@@ -72,13 +72,13 @@ def play(cluster: Cluster, *, folder: Path, seed: int) -> None:
 def _walkthrough(folder: Path, seed: int) -> Upload:
     step("the walkthrough, word for word")
     demo = _upload("demo.bin", _DEMO_BYTES, folder, seed)
-    _expect(_curl(REGISTER_NODE1)["name"] == "node1", "node1 is registered")
+    expect(_curl(REGISTER_NODE1)["name"] == "node1", "node1 is registered")
     http_api.post_json(f"{CONTROL_PLANE}/nodes/register", {"name": "node2", "base_url": "http://node2:9002"})
     created = _curl(MIGRATE_DEMO)
-    _expect(created["id"] == 1, f"the first job has id 1: {created}")
+    expect(created["id"] == 1, f"the first job has id 1: {created}")
     job = _finished_job(1, lambda: _curl(SHOW_JOB_1))
-    _expect([entry["id"] for entry in _curl(LIST_JOBS)["jobs"]] == [1], "the list of jobs holds job 1")
-    _expect(job["progress"]["bytes_transferred"] == demo.size, f"all bytes moved: {job['progress']}")
+    expect([entry["id"] for entry in _curl(LIST_JOBS)["jobs"]] == [1], "the list of jobs holds job 1")
+    expect(job["progress"]["bytes_transferred"] == demo.size, f"all bytes moved: {job['progress']}")
     _check_object(NODE2, demo)
     return demo
 
@@ -98,9 +98,9 @@ def _killed_node(cluster: Cluster, folder: Path, seed: int) -> Upload:
     )
     cluster.kill("node2")
     kept = bytes_below(segments) - before
-    _expect(kept < large.size, "node2 died before it had everything")
+    expect(kept < large.size, "node2 died before it had everything")
     status = _job(job_id)["status"]
-    _expect(status in _LIVE, f"the job is alive while node2 is dead, and not {status}")
+    expect(status in _LIVE, f"the job is alive while node2 is dead, and not {status}")
     say(f"killed with {kept} of {large.size} bytes in its volume; the job is {status}")
     cluster.start("node2")
     cluster.limit_cpus("node2", os.cpu_count() or 1)
@@ -115,8 +115,8 @@ def _killed_node(cluster: Cluster, folder: Path, seed: int) -> Upload:
 
 def _check_accounts(progress: dict[str, Any], upload: Upload) -> None:
     moved, deduplicated = progress["bytes_transferred"], progress["bytes_deduplicated"]
-    _expect(progress["bytes_logical"] == upload.size, f"the job counts the object's bytes: {progress}")
-    _expect(moved + deduplicated == upload.size, f"every byte is accounted for: {progress}")
+    expect(progress["bytes_logical"] == upload.size, f"the job counts the object's bytes: {progress}")
+    expect(moved + deduplicated == upload.size, f"every byte is accounted for: {progress}")
 
 
 def _check_sent_once(upload: Upload, kept: int) -> None:
@@ -125,7 +125,7 @@ def _check_sent_once(upload: Upload, kept: int) -> None:
     if found is None:
         raise StepFailed("node2 does not say how many bytes it pulled")
     sent, bound = float(found[1]), upload.size - kept + _TORN_BYTES_MAX
-    _expect(sent <= bound, f"node2 pulled at most {bound} bytes after its restart: {sent:.0f}")
+    expect(sent <= bound, f"node2 pulled at most {bound} bytes after its restart: {sent:.0f}")
     say(f"pulled {sent:.0f} bytes after its restart")
 
 
@@ -134,7 +134,7 @@ def _check_kept(*uploads: Upload) -> None:
         _check_object(NODE1, upload)
         _check_object(NODE2, upload)
     statuses = [job["status"] for job in http_api.get_json(f"{CONTROL_PLANE}/jobs")["jobs"]]
-    _expect(statuses == ["succeeded"] * len(uploads), f"the control plane remembers the jobs: {statuses}")
+    expect(statuses == ["succeeded"] * len(uploads), f"the control plane remembers the jobs: {statuses}")
     wait_until("both nodes are connected again", _all_connected, timeout_s=_JOB_TIMEOUT_S)
 
 
@@ -149,12 +149,12 @@ def _all_connected() -> bool:
 def _check_users(cluster: Cluster) -> None:
     for service in SERVICES:
         users = cluster.user_ids(service)
-        _expect(0 not in users, f"{service} does not run as root: {users}")
+        expect(0 not in users, f"{service} does not run as root: {users}")
 
 
 def _check_object(node_url: str, upload: Upload) -> None:
     found = http_api.sha256_of_object(node_url, upload.object_id)
-    _expect(found == upload.sha256, f"{upload.object_id} on {node_url} has SHA-256 {upload.sha256}: {found}")
+    expect(found == upload.sha256, f"{upload.object_id} on {node_url} has SHA-256 {upload.sha256}: {found}")
 
 
 def _upload(object_id: str, size: int, folder: Path, seed: int) -> Upload:
@@ -167,7 +167,7 @@ def _upload(object_id: str, size: int, folder: Path, seed: int) -> Upload:
             digest.update(block)
             file.write(block)
     stored = http_api.put_object(NODE1, object_id, source)
-    _expect(stored["size"] == size, f"node1 stored all of {object_id}: {stored}")
+    expect(stored["size"] == size, f"node1 stored all of {object_id}: {stored}")
     source.unlink()
     return Upload(object_id=object_id, size=size, sha256=digest.hexdigest())
 
@@ -191,8 +191,3 @@ def _job(job_id: int) -> Any:
 def _curl(command: str) -> Any:
     options = ["--silent", "--show-error", "--fail-with-body", "--max-time", "30"]
     return json.loads(run([*shlex.split(command), *options], timeout_s=_REQUEST_TIMEOUT_S))
-
-
-def _expect(holds: bool, what: str) -> None:
-    if not holds:
-        raise StepFailed(f"expected: {what}")

@@ -13,7 +13,7 @@ from typing import Any
 from containers import http_api
 from containers.cluster import Cluster
 from containers.command import wait_until
-from containers.outcome import StepFailed
+from containers.outcome import expect
 from containers.steps import say, step
 
 PROXY = "http://localhost:8100"
@@ -30,6 +30,7 @@ _PAGE = 500
 _WAIT_S = 240.0
 _LIVE = {"queued", "planning", "running"}
 _TWICE = "SELECT count(*) FROM (SELECT task_id FROM attempts WHERE outcome = 'succeeded' GROUP BY 1 HAVING count(*) > 1) AS twice"
+_BEGAN = "SELECT pg_postmaster_start_time()"
 _ACCEPTED = "SELECT count(*) FROM attempts WHERE outcome = 'succeeded'"
 
 
@@ -45,10 +46,12 @@ def play_ha(cluster: Cluster, *, folder: Path, seed: int) -> None:
     jobs = {_submit(number, object_id): object_id for number, object_id in enumerate(sums)}
     for service in CONTROL_PLANES:
         _during(f"kill {service}", partial(cluster.kill, service))
-        _goes_on(jobs)
+        _goes_on()
         cluster.start(service)
         cluster.wait_healthy(service)
+    began = _asked(cluster, _BEGAN)
     _during("restart postgres", partial(cluster.restart, "postgres"))
+    wait_until("postgres has begun anew", lambda: _asked(cluster, _BEGAN) != began, timeout_s=_WAIT_S)
     step("every job ends, once")
     wait_until("all jobs have ended", lambda: not _live(), timeout_s=_WAIT_S)
     _check(cluster, jobs, sums)
@@ -77,18 +80,20 @@ def _destination(number: int) -> str:
 
 def _during(what: str, act: Callable[[], None]) -> None:
     live = len(_live())
-    if not live:
-        raise StepFailed(f"expected: jobs are live when it is time to {what}")
+    expect(live > 0, f"jobs are live when it is time to {what}")
     step(f"{what}, with {live} jobs live")
     act()
 
 
-def _goes_on(jobs: dict[int, str]) -> None:
+def _goes_on() -> None:
     """With one control plane away, jobs still end."""
-    before = wait_until("the other one answers", lambda: len(jobs) - len(_live()) + 1, timeout_s=_WAIT_S) - 1
-    wait_until(
-        "a job ends meanwhile", lambda: len(jobs) - len(_live()) > before or not _live(), timeout_s=_WAIT_S
-    )
+    live: list[int] = []
+
+    def fewer_than_at_first() -> bool:
+        live.append(len(_live()))
+        return live[-1] < live[0] or not live[-1]
+
+    wait_until("a job ends meanwhile", fewer_than_at_first, timeout_s=_WAIT_S)
 
 
 def _live() -> list[int]:
@@ -103,27 +108,24 @@ def _jobs() -> list[dict[str, Any]]:
 def _check(cluster: Cluster, jobs: dict[int, str], sums: dict[str, str]) -> None:
     found = _jobs()
     statuses = Counter(job["status"] for job in found)
-    _expect(statuses == {"succeeded": JOBS}, f"all {JOBS} jobs have succeeded: {dict(statuses)}")
-    _expect({job["id"] for job in found} == set(jobs), "they are the jobs that were accepted")
+    expect(statuses == {"succeeded": JOBS}, f"all {JOBS} jobs have succeeded: {dict(statuses)}")
+    expect({job["id"] for job in found} == set(jobs), "they are the jobs that were accepted")
     verified = Counter(job["progress"]["objects_verified"] for job in found)
-    _expect(verified == {1: JOBS}, f"each has verified its object once: {dict(verified)}")
+    expect(verified == {1: JOBS}, f"each has verified its object once: {dict(verified)}")
     for number, (object_id, expected) in enumerate(sums.items()):
         got = http_api.sha256_of_object(NODES[_destination(number)], object_id)
-        _expect(got == expected, f"{object_id} on {_destination(number)} has SHA-256 {expected}: {got}")
+        expect(got == expected, f"{object_id} on {_destination(number)} has SHA-256 {expected}: {got}")
     for query, expected_count in ((_TWICE, 0), (_ACCEPTED, JOBS)):
-        count = int(
-            cluster.execute("postgres", "psql", "-U", "replicator", "-d", "replicator", "-tAc", query)
-        )
-        _expect(count == expected_count, f"{query}: {count}")
+        count = int(_asked(cluster, query))
+        expect(count == expected_count, f"{query}: {count}")
     attempts = sum(job["attempts"] for job in found)
     say(f"{JOBS} jobs, {attempts} attempts, every object whole, one accepted result each")
+
+
+def _asked(cluster: Cluster, query: str) -> str:
+    return cluster.execute("postgres", "psql", "-U", "replicator", "-d", "replicator", "-tAc", query)
 
 
 def _all_connected() -> bool:
     nodes = http_api.get_json(f"{PROXY}/nodes")["nodes"]
     return {node["name"]: node["status"] for node in nodes} == dict.fromkeys(NODES, "connected")
-
-
-def _expect(holds: bool, what: str) -> None:
-    if not holds:
-        raise StepFailed(f"expected: {what}")

@@ -8,6 +8,7 @@ import pytest
 
 from replicator.testing.linked_cluster import LinkedCluster
 from replicator.testing.mesh import Mesh
+from replicator.testing.postgres_databases import migrated_database
 from replicator.testing.pull_stage import PullStage, pull_stage
 
 SEED = "REPLICATOR_TEST_SEED"
@@ -26,6 +27,18 @@ def seed() -> int:
 def rounds() -> int:
     """How often a fault is to strike, as a multiple of what a quick test does; more for a soak."""
     return int(os.environ.get(ROUNDS) or 1)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Of a Postgres database of the test's own, with the newest schema, on the server that all tests share."""
+    with migrated_database() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

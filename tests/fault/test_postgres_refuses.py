@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from replicator.kernel.errors import StoreFailed, Unavailable
 from replicator.runtime.clock import SystemClock
 from replicator.testing.database_contract import count_up, tries
 from replicator.testing.postgres import missing_for_postgres
-from replicator.testing.postgres_databases import migrated_database, shared_server
+from replicator.testing.postgres_databases import shared_server
 from replicator.testing.processes import control_plane_process
 from replicator.testing.waiting import wait_until
 
@@ -26,17 +25,6 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(missing_for_postgres() is not None, reason=missing_for_postgres() or ""),
 ]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with migrated_database() as url:
-        yield url
 
 
 def opened(url: str) -> closing[SqlDatabase]:

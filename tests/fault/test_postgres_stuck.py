@@ -23,24 +23,13 @@ from replicator.kernel.errors import Unavailable
 from replicator.runtime.clock import SystemClock
 from replicator.testing.database_contract import count_up, names, tries
 from replicator.testing.postgres import missing_for_postgres
-from replicator.testing.postgres_databases import migrated_database, shared_server
+from replicator.testing.postgres_databases import shared_server
 from replicator.testing.postgres_proxy import PostgresProxy
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(missing_for_postgres() is not None, reason=missing_for_postgres() or ""),
 ]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with migrated_database() as url:
-        yield url
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ class SqlLimits:
 
     def of_node(self, node: NodeName) -> NodeLimits:
         """The node's own; without any where none were set."""
-        return self.of_nodes(frozenset({node})).get(node, NodeLimits())
+        return self.of_nodes(frozenset({node})).get(node, _NO_LIMITS)
 
     def of_nodes(self, nodes: frozenset[NodeName]) -> Mapping[NodeName, NodeLimits]:
         """Those of `nodes` that have any."""
@@ -78,7 +78,7 @@ class SqlLimits:
     def set_node(self, node: NodeName, limits: NodeLimits) -> None:
         """Replaces the node's own. The node must be known."""
         self._connection.execute(_DELETE_NODE, {"dst": node})
-        if limits != NodeLimits():
+        if limits != _NO_LIMITS:
             values = {
                 "node": str(node),
                 "ingress_bytes_per_s": limits.ingress_bytes_per_s,
